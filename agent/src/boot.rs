@@ -1,0 +1,245 @@
+//! What happens once in a machine's life: the operator's script, and the runner program.
+//!
+//! A phase file tells a later agent how far that came. A script that was interrupted runs again
+//! from its beginning: half of it must not be taken for the whole.
+
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+use nix::sys::prctl;
+use proto::{agent_config::AgentConfig, ids::InstanceId};
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use crate::{
+    command::{CommandError, run_to_end},
+    fetch::{self, FetchError},
+    files::{FileError, read_json, write_json},
+    host::Machinery,
+    runner::{self, RunnerError},
+};
+
+/// How far the script came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Phase {
+    Started,
+    Done,
+    Failed { cause: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PhaseFile {
+    /// An image made from a used machine carries the file of that one.
+    instance: InstanceId,
+    phase: Phase,
+}
+
+/// The machine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error(transparent)]
+    Script(CommandError),
+    /// An earlier agent on this machine saw it.
+    #[error("{0}")]
+    Earlier(String),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the kernel does not let this agent see the processes that jobs leave behind")]
+    Subreaper(#[source] nix::Error),
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(
+        "there is no runner program at {0} and the pool's configuration names none to fetch: bake \
+         one into the image, or let the desired state name a release"
+    )]
+    NoRunner(String),
+    #[error(
+        "the runner program has version {found} and the pool wants {wanted}, which the \
+             configuration has no address for"
+    )]
+    WrongVersion { found: String, wanted: String },
+}
+
+/// Boots; answers with the runner program's version.
+pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<String, BootError> {
+    if let Some(script) = &config.pre_runner_script {
+        script_once(host, script, config).await?;
+    }
+    // From here on daemons of jobs come back to this process. Not earlier: what the operator's
+    // script starts for good belongs to the machine.
+    prctl::set_child_subreaper(true).map_err(BootError::Subreaper)?;
+    runner_program(host, config).await
+}
+
+async fn script_once(
+    host: &Machinery,
+    script: &str,
+    config: &AgentConfig,
+) -> Result<(), BootError> {
+    let file = host.state_dir.join("boot.json");
+    let write = |phase| {
+        let instance = host.instance.clone();
+        write_json(&file, &PhaseFile { instance, phase }, 0o600)
+    };
+    let earlier: Option<PhaseFile> = read_json(&file).unwrap_or_else(|error| {
+        tracing::warn!("how far boot came is lost: {error}");
+        None
+    });
+    match earlier.filter(|earlier| earlier.instance == host.instance) {
+        Some(PhaseFile {
+            phase: Phase::Done, ..
+        }) => return Ok(()),
+        Some(PhaseFile {
+            phase: Phase::Failed { cause },
+            ..
+        }) => return Err(BootError::Earlier(cause)),
+        Some(PhaseFile {
+            phase: Phase::Started,
+            ..
+        }) => tracing::warn!("the pre-runner script was interrupted: it runs again"),
+        None => {}
+    }
+    write(Phase::Started)?;
+    let path = host.state_dir.join("pre-runner-script");
+    save_script(&path, script).map_err(FileError::of("write", &path))?;
+    let within = std::time::Duration::try_from_secs_f64(config.times.script).unwrap_or_default();
+    let mut command = if script.starts_with("#!") {
+        Command::new(&path)
+    } else {
+        let mut command = Command::new("/bin/sh");
+        command.arg(&path);
+        command
+    };
+    command.current_dir("/");
+    let log = host.log("pre-runner-script");
+    match run_to_end("the pre-runner script", command, &log, within).await {
+        Ok(output) => {
+            tracing::info!("the pre-runner script is done; its last lines:\n{output}");
+            write(Phase::Done)?;
+            Ok(())
+        }
+        Err(error) => {
+            write(Phase::Failed {
+                cause: crate::ports::chain(&error),
+            })?;
+            Err(BootError::Script(error))
+        }
+    }
+}
+
+fn save_script(path: &Path, script: &str) -> std::io::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o700)
+        .open(path)?
+        .write_all(script.as_bytes())
+}
+
+async fn runner_program(host: &Machinery, config: &AgentConfig) -> Result<String, BootError> {
+    let program = host.listener_program();
+    let found = if program.exists() {
+        Some(runner::version(host).await?)
+    } else {
+        None
+    };
+    let Some(wanted) = &config.runner else {
+        return found.ok_or_else(|| BootError::NoRunner(program.display().to_string()));
+    };
+    if let Some(found) = found.filter(|found| *found == wanted.version || wanted.url.is_none()) {
+        return if found == wanted.version {
+            Ok(found)
+        } else {
+            Err(BootError::WrongVersion {
+                found,
+                wanted: wanted.version.clone(),
+            })
+        };
+    }
+    let Some(url) = &wanted.url else {
+        return Err(BootError::NoRunner(program.display().to_string()));
+    };
+    fetch::runner(host, url, wanted.sha256.as_deref()).await?;
+    let found = runner::version(host).await?;
+    if found == wanted.version {
+        Ok(found)
+    } else {
+        Err(BootError::WrongVersion {
+            found,
+            wanted: wanted.version.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn host(folder: &Path) -> Machinery {
+        let host = Machinery {
+            state_dir: folder.join("state"),
+            runner_dir: folder.join("runner"),
+            runner_user: String::new(),
+            instance: "i-0123456789abcdef0".parse().unwrap(),
+        };
+        fs::create_dir_all(&host.state_dir).unwrap();
+        fs::create_dir_all(host.runner_dir.join("bin")).unwrap();
+        host
+    }
+
+    fn config(script: &str) -> AgentConfig {
+        let text = r#"{"v":1,"pool":"p","table":"t","region":"r","githubUrl":"u"}"#;
+        AgentConfig {
+            pre_runner_script: Some(script.to_owned()),
+            ..serde_json::from_str(text).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_script_runs_once_and_the_runner_says_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let program = host.listener_program();
+        fs::write(&program, "#!/bin/sh\necho 2.336.0\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let count = folder.path().join("count");
+        let config = config(&format!("echo once >> {}", count.display()));
+        for _ in 0..2 {
+            assert_eq!(boot(&host, &config).await.unwrap(), "2.336.0");
+        }
+        assert_eq!(fs::read_to_string(&count).unwrap(), "once\n");
+        let other = Machinery {
+            instance: "i-aaaaaaaaaaaaaaaaa".parse().unwrap(),
+            ..host
+        };
+        boot(&other, &config).await.unwrap();
+        assert_eq!(fs::read_to_string(&count).unwrap(), "once\nonce\n");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_remembered_with_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let first = boot(&host, &config("echo no such disk; exit 3"))
+            .await
+            .unwrap_err();
+        let again = boot(&host, &config("true")).await.unwrap_err();
+        assert_eq!(first.to_string(), again.to_string());
+        assert!(first.to_string().contains("exit code 3"), "{first}");
+        assert!(first.to_string().contains("no such disk"), "{first}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_runner_is_said_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = boot(&host(folder.path()), &config("true"))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("bake one"), "{error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line.
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use proto::time::{Clock, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    ports::{Cause, chain},
+    start::start,
+    status::StatusFile,
+};
+
+/// All is well.
+pub const EXIT_WELL: u8 = 0;
+/// The agent or its machine is not well; or the agent had to give up.
+pub const EXIT_UNWELL: u8 = 1;
+/// The command line makes no sense.
+pub const EXIT_USAGE: u8 = 2;
+/// No agent runs here.
+pub const EXIT_NOT_RUNNING: u8 = 3;
+
+/// Paddock's daemon on each machine.
+#[derive(Debug, Parser)]
+#[command(name = "agent", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 well, 1 not well, 2 usage, 3 no agent runs.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon
+    Run(Settings),
+    /// Shows what the running daemon is doing
+    Status(StatusArgs),
+    /// Prints the version
+    Version,
+}
+
+/// Where things are on this machine.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where the agent keeps what it must remember
+    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    pub state_dir: PathBuf,
+    /// Where the runner program is
+    #[arg(
+        long,
+        env = "PADDOCK_RUNNER_DIR",
+        default_value = "/opt/paddock/runner"
+    )]
+    pub runner_dir: PathBuf,
+    /// As whom jobs run; empty: as the agent's own user
+    #[arg(long, env = "PADDOCK_RUNNER_USER", default_value = "runner")]
+    pub runner_user: String,
+    /// The program that switches the machine off
+    #[arg(long, env = "PADDOCK_POWEROFF", default_value = "/usr/sbin/poweroff")]
+    pub poweroff: PathBuf,
+    /// The instance metadata service
+    #[arg(
+        long,
+        env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        default_value = "http://169.254.169.254"
+    )]
+    pub metadata: String,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Where the agent keeps what it must remember
+    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    state_dir: PathBuf,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+const DEFAULT_STATE: &str = "/var/lib/paddock";
+
+/// Runs the program with these arguments.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // With nowhere to print to, the code still tells.
+            let _ = error.print();
+            let usage = error.use_stderr();
+            return ExitCode::from(if usage { EXIT_USAGE } else { EXIT_WELL });
+        }
+    };
+    let result = match cli.command {
+        Command::Run(settings) => daemon(&settings).map(|()| EXIT_WELL),
+        Command::Status(args) => show_status(&args),
+        Command::Version => print(env!("CARGO_PKG_VERSION")).map(|()| EXIT_WELL),
+    };
+    ExitCode::from(result.unwrap_or_else(|cause| {
+        eprintln!("agent: {cause}");
+        EXIT_UNWELL
+    }))
+}
+
+fn daemon(settings: &Settings) -> Result<(), Cause> {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    // Fails when there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).map_err(|error| chain(&error))?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| chain(&error))?;
+            let shutdown = async {
+                tokio::select! {
+                    // Both are cancel-safe: a signal that was not delivered stays.
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            start(settings, shutdown).await
+        })
+}
+
+fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
+    let file = StatusFile::of(&args.state_dir);
+    let snapshot = file.read().map_err(|error| chain(&error))?;
+    let Some(snapshot) = snapshot.filter(crate::status::Snapshot::is_running) else {
+        let folder = args.state_dir.display();
+        eprintln!("agent: no agent runs with the state folder {folder}");
+        return Ok(EXIT_NOT_RUNNING);
+    };
+    let now = SystemClock.now();
+    if args.json {
+        print(&serde_json::to_string_pretty(&snapshot).map_err(|error| chain(&error))?)?;
+    } else {
+        print(snapshot.text(now).trim_end())?;
+    }
+    Ok(match snapshot.ailment(now) {
+        None => EXIT_WELL,
+        Some(_) => EXIT_UNWELL,
+    })
+}
+
+fn print(text: &str) -> Result<(), Cause> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| chain(&error))
+}

@@ -1,0 +1,170 @@
+//! The machine that the runner lives on: where things are, and the order of the larger steps.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proto::{agent_config::AgentConfig, ids::InstanceId, instance::Secret};
+use serde::{Deserialize, Serialize};
+use tokio::{process::Command, sync::mpsc::UnboundedSender};
+
+use crate::{
+    account::{Account, NoAccount},
+    boot, clean,
+    files::{FileError, read_json, write_json},
+    machine::{Event, ListenerId, Saved, Tenant},
+    ports::{Cause, Host, chain},
+    process::{self, Belongings},
+    runner,
+};
+
+/// A variable that everything the runner starts carries: what a job leaves behind is found by it.
+const MARK: &str = "PADDOCK_MACHINE";
+
+/// This machine.
+#[derive(Clone, Debug)]
+pub struct Machinery {
+    /// Where the agent keeps what it must remember.
+    pub state_dir: PathBuf,
+    /// Where the runner program is.
+    pub runner_dir: PathBuf,
+    /// As whom jobs run; empty: as the agent itself.
+    pub runner_user: String,
+    /// Which machine this is.
+    pub instance: InstanceId,
+}
+
+/// What is remembered, and of which machine: an image made from a used machine carries the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedFile {
+    instance: InstanceId,
+    #[serde(flatten)]
+    saved: Saved,
+}
+
+/// Makes a folder that is the agent's alone.
+///
+/// # Errors
+///
+/// When it cannot be made, with the folder's name.
+pub fn make_private(folder: &Path) -> Result<(), Cause> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| chain(&FileError::of("make the folder", folder)(error)))
+}
+
+impl Machinery {
+    pub(crate) fn account(&self) -> Result<Account, NoAccount> {
+        Account::find(&self.runner_user)
+    }
+
+    /// The runner program, ready to be given its arguments.
+    pub(crate) fn runner_command(&self, account: &Account) -> Command {
+        let mut command = account.command(&self.listener_program());
+        command
+            .current_dir(&self.runner_dir)
+            .env(MARK, self.instance.as_str());
+        command
+    }
+
+    pub(crate) fn listener_program(&self) -> PathBuf {
+        self.runner_dir.join("bin/Runner.Listener")
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.state_dir.join(format!("{name}.log"))
+    }
+
+    pub(crate) fn belongings(&self, account: &Account) -> Belongings {
+        Belongings {
+            mark: format!("{MARK}={}", self.instance),
+            user: account.person().map(|person| person.user),
+            agent: Some(process::this()),
+        }
+    }
+
+    fn saved_file(&self) -> PathBuf {
+        self.state_dir.join("runner.json")
+    }
+}
+
+#[async_trait]
+impl Host for Machinery {
+    async fn boot(&self, config: &AgentConfig) -> Result<String, Cause> {
+        boot::boot(self, config)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    async fn configure(
+        &self,
+        url: &str,
+        tenant: &Tenant,
+        token: &Secret,
+        within: Duration,
+    ) -> Result<(), Cause> {
+        runner::configure(self, url, tenant, token, within)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    async fn listen(&self, run: u64, events: UnboundedSender<Event>) {
+        runner::listen(self, run, &events).await;
+    }
+
+    async fn adopt(
+        &self,
+        run: u64,
+        listener: ListenerId,
+        offset: u64,
+        events: UnboundedSender<Event>,
+    ) {
+        runner::adopt(self, run, listener, offset, &events).await;
+    }
+
+    fn is_alive(&self, listener: ListenerId) -> bool {
+        process::is_alive(listener)
+    }
+
+    async fn remove(&self, token: &Secret) -> Result<(), Cause> {
+        runner::remove(self, token)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause> {
+        if let Some(listener) = listener {
+            runner::stop(listener).await;
+        }
+        clean::clean(self).await.map_err(|error| chain(&error))
+    }
+
+    fn save(&self, saved: Option<&Saved>) -> Result<(), Cause> {
+        let path = self.saved_file();
+        let result = match saved {
+            None => crate::files::remove(&path),
+            Some(saved) => {
+                let file = SavedFile {
+                    instance: self.instance.clone(),
+                    saved: saved.clone(),
+                };
+                write_json(&path, &file, 0o600)
+            }
+        };
+        result.map_err(|error| chain(&error))
+    }
+
+    fn saved(&self) -> Result<Option<Saved>, Cause> {
+        let file: Option<SavedFile> =
+            read_json(&self.saved_file()).map_err(|error| chain(&error))?;
+        Ok(file
+            .filter(|file| file.instance == self.instance)
+            .map(|file| file.saved))
+    }
+}

@@ -1,0 +1,34 @@
+//! Paddock's daemon on each machine.
+//!
+//! It boots the machine, keeps its record in the pool's table fresh, and registers and
+//! deregisters the runner as that record says.
+//!
+//! ```text
+//!   metadata ──▶ start ──▶ run ◀──Event── effects ──▶ table, host, power
+//!                           │               ▲
+//!                           └─▶ machine ─Effect┘
+//! ```
+//!
+//! Read in this order: [`machine`] (every decision, without I/O), [`run`] (the one loop),
+//! `effects`, [`ports`] (what the agent needs of the world), then who provides it: [`host`] with
+//! `boot`, `runner`, `listener` and `clean`; [`imds`]; [`power`]. [`status`] is for people.
+
+mod account;
+mod boot;
+mod clean;
+pub mod cli;
+mod command;
+mod effects;
+mod fetch;
+mod files;
+pub mod host;
+pub mod imds;
+mod listener;
+pub mod machine;
+pub mod ports;
+pub mod power;
+mod process;
+pub mod run;
+mod runner;
+pub mod start;
+pub mod status;

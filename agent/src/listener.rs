@@ -1,0 +1,104 @@
+//! The listener's output, which tells what the runner is doing.
+//!
+//! It goes to a file, not to a pipe: so the listener does not depend on the agent, and the next
+//! agent reads on where this one stopped.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use crate::machine::Said;
+
+/// Reads a growing file line by line.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    file: File,
+    /// The end of the last whole line.
+    offset: u64,
+    rest: Vec<u8>,
+}
+
+impl Follow {
+    pub(crate) fn open(path: &Path, offset: u64) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Self {
+            file,
+            offset,
+            rest: Vec::new(),
+        })
+    }
+
+    /// What was said since the last time, each with the offset after it.
+    pub(crate) fn news(&mut self) -> io::Result<Vec<(Said, u64)>> {
+        self.file.read_to_end(&mut self.rest)?;
+        let mut news = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.offset += line.len() as u64;
+            if let Some(said) = understand(&String::from_utf8_lossy(&line)) {
+                news.push((said, self.offset));
+            }
+        }
+        Ok(news)
+    }
+}
+
+/// What a line means: `2026-11-21 04:05:06Z: Running job: build`.
+fn understand(line: &str) -> Option<Said> {
+    let line = line.trim_end();
+    let text = line.split_once("Z: ").map_or(line, |(_, text)| text);
+    if text == "Listening for Jobs" {
+        return Some(Said::Listening);
+    }
+    if let Some(name) = text.strip_prefix("Running job: ") {
+        return Some(Said::JobStarted(name.to_owned()));
+    }
+    (text.starts_with("Job ") && text.contains(" completed with result: "))
+        .then_some(Said::JobEnded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_understood() {
+        let cases = [
+            (
+                "2026-11-21 04:05:06Z: Listening for Jobs",
+                Some(Said::Listening),
+            ),
+            (
+                "2026-11-21 04:05:06Z: Running job: build (a, Z: b)\r",
+                Some(Said::JobStarted("build (a, Z: b)".into())),
+            ),
+            (
+                "2026-11-21 04:05:06Z: Job build completed with result: Succeeded",
+                Some(Said::JobEnded),
+            ),
+            ("√ Connected to GitHub", None),
+            ("Current runner version: '2.336.0'", None),
+        ];
+        for (line, said) in cases {
+            assert_eq!(understand(line), said, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_growing_file_is_read_by_whole_lines_and_can_be_taken_up_again() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut follow = Follow::open(file.path(), 0).unwrap();
+        write!(file, "Listening for Jobs\nRunning jo").unwrap();
+        assert_eq!(follow.news().unwrap(), [(Said::Listening, 19)]);
+        writeln!(file, "b: x").unwrap();
+        let started = Said::JobStarted("x".into());
+        assert_eq!(follow.news().unwrap(), [(started.clone(), 34)]);
+        let mut again = Follow::open(file.path(), 19).unwrap();
+        assert_eq!(again.news().unwrap(), [(started, 34)]);
+    }
+}

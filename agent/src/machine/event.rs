@@ -1,0 +1,146 @@
+//! What the machine hears and what it wants done.
+
+use std::time::Duration;
+
+use proto::{
+    change::Change,
+    ids::Label,
+    instance::{InstanceRecord, Job, Secret},
+    time::Time,
+};
+use serde::{Deserialize, Serialize};
+
+/// The present, by two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// As the table and people tell time; may jump.
+    pub wall: Time,
+    /// Since the agent started; never jumps. Deadlines are counted by it.
+    pub mono: Duration,
+}
+
+/// For whom the runner is registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    /// The label that its jobs ask for.
+    pub label: Label,
+    /// The record's generation when the machine was given to it.
+    pub generation: u64,
+    /// The runner's name at GitHub: `<instance id>-<generation>`.
+    pub name: String,
+}
+
+/// A listener process. The start time tells it from a later process with the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerId {
+    /// Its process id.
+    pub pid: i32,
+    /// When it started, in the kernel's ticks since the machine booted.
+    pub started: u64,
+}
+
+/// What the agent must remember across its own restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saved {
+    /// For whom.
+    pub tenant: Tenant,
+    /// Whether the runner is registered at GitHub.
+    pub configured: bool,
+    /// Whether it said that it listens.
+    pub listening: bool,
+    /// The listener, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<ListenerId>,
+    /// How much of the listener's output was understood.
+    pub offset: u64,
+    /// The job that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
+}
+
+/// A line of the listener's output that means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// `Listening for Jobs`
+    Listening,
+    /// `Running job: X`
+    JobStarted(String),
+    /// `Job X completed with result: Y`
+    JobEnded,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// The table's answer to the one call under way; an error as people read it.
+    Table(Result<Answer, String>),
+    /// Boot is over: the runner program's version, or why it failed.
+    Booted(Result<String, String>),
+    /// `configure` ended.
+    Configured(Result<(), String>),
+    /// The listener runs.
+    ListenerStarted(u64, ListenerId),
+    /// The listener said something; its output is understood up to this offset.
+    ListenerSaid(u64, Said, u64),
+    /// The listener ended, with this exit code (none: by a signal) and these last lines.
+    ListenerEnded(u64, Option<i32>, String),
+    /// `remove` ended.
+    Removed(Result<(), String>),
+    /// The listener is stopped and the machine is clean, or not.
+    Retired(Result<(), String>),
+    /// The machine did not go off.
+    PowerOffFailed(String),
+}
+
+/// What the table answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The record as it is now.
+    pub record: Option<Box<InstanceRecord>>,
+    /// Whether a change was applied; true for a look.
+    pub applied: bool,
+}
+
+/// A call to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Reads the own record.
+    Look,
+    /// Changes it.
+    Change(Change),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Script and runner program; answers with [`Event::Booted`].
+    Boot,
+    /// One call to the table; answers with [`Event::Table`].
+    Table(Call),
+    /// Registers the runner; answers with [`Event::Configured`].
+    Configure {
+        /// For whom.
+        tenant: Tenant,
+        /// GitHub's registration token.
+        token: Secret,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Starts the listener; everything that it says carries this number.
+    Listen(u64),
+    /// Finds a listener again that an earlier agent started, and reads on from the offset.
+    Adopt(u64, ListenerId, u64),
+    /// Deregisters the runner; answers with [`Event::Removed`].
+    Remove(Secret),
+    /// Stops the listener and cleans the machine; answers with [`Event::Retired`].
+    Retire(Option<ListenerId>),
+    /// Remembers this across restarts.
+    Save(Option<Saved>),
+    /// Switches the machine off, which terminates it.
+    PowerOff(String),
+}

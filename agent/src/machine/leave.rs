@@ -1,0 +1,187 @@
+//! When and how the machine ends itself.
+//!
+//! The way out is to switch off: the launch template makes that a termination, and it needs
+//! neither permission nor network.
+
+use std::time::Duration;
+
+use proto::{
+    state::{State, Terminate, Transition},
+    time::human,
+};
+
+use super::{Answer, Boot, Call, Effect, Machine, Now, calls::Kind, seconds};
+
+/// How long the table may take over the farewell.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Between two tries to switch off.
+const OFF_AGAIN: Duration = Duration::from_secs(10);
+/// How long a machine that failed to boot stays, for the controller to read why.
+const FAILURE_SHOWN: Duration = Duration::from_mins(1);
+
+/// The machine is on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub(super) reason: String,
+    step: Step,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// The table is to be told, but not later than this.
+    Tell { until: Duration },
+    /// Off, at this instant.
+    Off { at: Duration },
+}
+
+impl Leaving {
+    pub(super) fn wake(&self) -> Duration {
+        match self.step {
+            Step::Tell { until } => until,
+            Step::Off { at } => at,
+        }
+    }
+}
+
+impl Machine {
+    /// Counts anew when this state's time is over. The wall clock is only asked when the table
+    /// answers; in between the other one counts, which does not jump.
+    pub(super) fn count_expiry(&mut self, now: Now) {
+        let grace = seconds(self.config.times.grace);
+        self.expires = self
+            .record
+            .as_ref()
+            .and_then(|record| record.threshold)
+            .map(|threshold| {
+                let left = threshold.since(now.wall);
+                let past = now.wall.since(threshold);
+                (now.mono + left + grace).saturating_sub(past)
+            });
+    }
+
+    pub(super) fn check_deadlines(&mut self, now: Now) {
+        if self.leaving.is_some() {
+            return;
+        }
+        if let Some(record) = &self.record {
+            if record.state == State::Terminated {
+                let why = record.reason.as_deref().unwrap_or("no reason given");
+                let reason = format!("the record says terminated: {why}");
+                return self.go(reason, false, now);
+            }
+            if matches!(self.boot, Boot::Failed { .. })
+                && record.says(proto::signal::Signal::Failed)
+            {
+                self.failure_told.get_or_insert(now.mono);
+            }
+        }
+        if self
+            .failure_told
+            .is_some_and(|at| now.mono >= at + FAILURE_SHOWN)
+        {
+            return self.go("boot failed".to_owned(), false, now);
+        }
+        if self.expires.is_some_and(|at| now.mono >= at) {
+            let grace = human(seconds(self.config.times.grace));
+            let reason = format!("the threshold passed {grace} ago and nobody ended this machine");
+            return self.go(reason, true, now);
+        }
+        let (unclaimed, contact) = (self.unclaimed(), self.contact());
+        if unclaimed.is_some_and(|at| now.mono >= at) {
+            let time = human(seconds(self.config.times.unclaimed));
+            self.go(format!("nobody wrote a record within {time}"), false, now);
+        } else if now.mono >= contact {
+            let time = human(seconds(self.config.times.contact));
+            self.go(format!("the table was out of reach for {time}"), false, now);
+        }
+    }
+
+    fn unclaimed(&self) -> Option<Duration> {
+        self.recordless
+            .map(|since| since + seconds(self.config.times.unclaimed))
+    }
+
+    fn contact(&self) -> Duration {
+        self.calls.contact + seconds(self.config.times.contact)
+    }
+
+    pub(super) fn deadlines_wake(&self) -> Option<Duration> {
+        [
+            self.expires,
+            self.failure_told.map(|at| at + FAILURE_SHOWN),
+            self.unclaimed(),
+            Some(self.contact()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn go(&mut self, reason: String, tell: bool, now: Now) {
+        self.note(now, &format!("this machine ends itself: {reason}"));
+        let step = if tell {
+            Step::Tell {
+                until: now.mono + FAREWELL,
+            }
+        } else {
+            Step::Off { at: now.mono }
+        };
+        self.leaving = Some(Leaving { reason, step });
+    }
+
+    /// The next step out.
+    pub(super) fn leave(&mut self, now: Now) -> Option<Effect> {
+        let leaving = self.leaving.as_mut()?;
+        match leaving.step {
+            Step::Tell { until } if now.mono < until => {
+                if self.calls.under_way.is_some() {
+                    return None;
+                }
+                self.calls.under_way = Some(Kind::Farewell);
+                let farewell = Transition::Terminate {
+                    reason: leaving.reason.clone(),
+                    only: Terminate::Expired,
+                };
+                Some(Effect::Table(Call::Change(farewell.change(now.wall))))
+            }
+            Step::Tell { .. } => Some(leaving.off(now)),
+            Step::Off { at } if now.mono >= at => Some(leaving.off(now)),
+            Step::Off { .. } => None,
+        }
+    }
+
+    /// The table does not know. Refresh will find the machine gone.
+    pub(super) fn farewell_failed(&mut self, now: Now) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.step = Step::Off { at: now.mono };
+        }
+    }
+
+    /// The table knows; or it has given the machine more time meanwhile.
+    pub(super) fn farewell_answered(&mut self, answer: &Answer, now: Now) {
+        let Some(leaving) = &mut self.leaving else {
+            return;
+        };
+        let spared = !answer.applied
+            && answer.record.as_ref().is_some_and(|record| {
+                record
+                    .threshold
+                    .is_some_and(|threshold| threshold > now.wall)
+            });
+        if spared {
+            tracing::info!("the table has given this machine more time: it stays");
+            self.leaving = None;
+        } else {
+            leaving.step = Step::Off { at: now.mono };
+        }
+    }
+}
+
+impl Leaving {
+    fn off(&mut self, now: Now) -> Effect {
+        self.step = Step::Off {
+            at: now.mono + OFF_AGAIN,
+        };
+        Effect::PowerOff(self.reason.clone())
+    }
+}

@@ -1,0 +1,271 @@
+//! The agent's decisions, without I/O.
+//!
+//! ```text
+//!   world ──Event──▶ Machine::on(event, now) ──Effect──▶ world
+//! ```
+//!
+//! An event only changes what the machine knows; what is to be done is then decided from that
+//! knowledge alone, in this order: must the machine go ([`leave`]), what should become of the
+//! runner ([`tenancy`]), what is there to say ([`speech`]), and which call to the table is due
+//! ([`calls`]). So a lost answer or a restart of the agent needs no code of its own: the next
+//! decision starts from what is known then.
+
+mod calls;
+mod event;
+mod leave;
+mod speech;
+mod tenancy;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use proto::{
+    agent_config::AgentConfig,
+    ids::InstanceArn,
+    instance::{Health, InstanceRecord, Job, Runner},
+    signal::{Report, Signal},
+};
+
+pub use self::event::{Answer, Call, Effect, Event, ListenerId, Now, Said, Saved, Tenant};
+use self::{calls::Calls, leave::Leaving, tenancy::Tenancy};
+
+/// How far boot came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// The script runs, or the runner program is fetched.
+    Running,
+    /// All is there.
+    Done {
+        /// The runner program's version.
+        version: String,
+    },
+    /// This machine cannot be used.
+    Failed {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// What the machine knows, and what it decides from that.
+#[derive(Debug)]
+pub struct Machine {
+    arn: InstanceArn,
+    config: AgentConfig,
+    boot: Boot,
+    record: Option<Box<InstanceRecord>>,
+    /// Since when there is no record.
+    recordless: Option<Duration>,
+    tenancy: Tenancy,
+    job: Option<Job>,
+    report: Option<Report>,
+    calls: Calls,
+    /// When the present state's time, and the grace after it, are over.
+    expires: Option<Duration>,
+    /// Since when the record shows that boot failed.
+    failure_told: Option<Duration>,
+    leaving: Option<Leaving>,
+    saved: Option<Saved>,
+    errors: Vec<String>,
+}
+
+/// How many errors are kept for people to see.
+const ERRORS_KEPT: usize = 5;
+
+impl Machine {
+    /// A machine that knows nothing but its configuration and what an earlier agent left:
+    /// what that one saved, and whether its listener is still alive.
+    pub fn new(config: AgentConfig, arn: InstanceArn, saved: Option<Saved>, alive: bool) -> Self {
+        let job = saved
+            .as_ref()
+            .filter(|_| alive)
+            .and_then(|saved| saved.job.clone());
+        Self {
+            arn,
+            config,
+            boot: Boot::Running,
+            record: None,
+            recordless: Some(Duration::ZERO),
+            tenancy: Tenancy::restored(saved.as_ref(), alive),
+            job,
+            report: None,
+            calls: Calls::default(),
+            expires: None,
+            failure_told: None,
+            leaving: None,
+            saved,
+            errors: Vec::new(),
+        }
+    }
+
+    /// What is to be done first.
+    pub fn start(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = vec![Effect::Boot];
+        effects.extend(self.tenancy.adopt());
+        effects.extend(self.decide(now));
+        effects
+    }
+
+    /// What is to be done after `event`.
+    pub fn on(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        match event {
+            Event::Tick => {}
+            Event::Table(answer) => self.answered(answer, now),
+            Event::Booted(Ok(version)) => self.boot = Boot::Done { version },
+            Event::Booted(Err(detail)) => {
+                self.note(now, &format!("boot failed: {detail}"));
+                self.boot = Boot::Failed { detail };
+            }
+            Event::Configured(result) => self.configured(result, now),
+            Event::ListenerStarted(run, id) => self.tenancy.listener_started(run, id),
+            Event::ListenerSaid(run, said, offset) => self.listener_said(run, said, offset, now),
+            Event::ListenerEnded(run, code, tail) => self.listener_ended(run, code, &tail, now),
+            Event::Removed(result) => self.removed(result, now),
+            Event::Retired(result) => self.retired(result, now),
+            Event::PowerOffFailed(cause) => {
+                self.note(now, &format!("cannot switch the machine off: {cause}"));
+            }
+        }
+        self.decide(now)
+    }
+
+    fn decide(&mut self, now: Now) -> Vec<Effect> {
+        self.check_deadlines(now);
+        if self.leaving.is_some() {
+            return self.leave(now).into_iter().collect();
+        }
+        let mut effects: Vec<Effect> = self.drive(now).into_iter().collect();
+        self.speak(now);
+        let saved = self.tenancy.save(self.job.as_ref());
+        if saved != self.saved {
+            self.saved.clone_from(&saved);
+            effects.push(Effect::Save(saved));
+        }
+        effects.extend(self.call(now).map(Effect::Table));
+        effects
+    }
+
+    /// When something is due although nothing happens.
+    pub fn wake(&self) -> Duration {
+        if let Some(leaving) = &self.leaving {
+            return leaving.wake();
+        }
+        [
+            self.calls_wake(),
+            self.tenancy
+                .wake()
+                .filter(|_| matches!(self.boot, Boot::Done { .. })),
+            self.deadlines_wake(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::MAX)
+    }
+
+    fn note(&mut self, now: Now, error: &str) {
+        tracing::warn!("{error}");
+        self.errors.push(format!("{} {error}", now.wall));
+        if self.errors.len() > ERRORS_KEPT {
+            self.errors.remove(0);
+        }
+    }
+
+    /// The own record, as last seen.
+    pub fn record(&self) -> Option<&InstanceRecord> {
+        self.record.as_deref()
+    }
+
+    /// How far boot came.
+    pub fn boot(&self) -> &Boot {
+        &self.boot
+    }
+
+    /// The job that runs.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
+    }
+
+    /// What the runner is doing, in a word or two.
+    pub fn phase(&self) -> &'static str {
+        match (&self.leaving, &self.boot) {
+            (Some(_), _) => "leaving",
+            (None, Boot::Running) => "booting",
+            (None, Boot::Failed { .. }) => "boot failed",
+            (None, Boot::Done { .. }) => self.tenancy.phase_name(self.job.is_some()),
+        }
+    }
+
+    /// Why the machine ends itself, if it does.
+    pub fn leaving_because(&self) -> Option<&str> {
+        self.leaving.as_ref().map(|leaving| leaving.reason.as_str())
+    }
+
+    /// The runner program, once it is known.
+    pub fn runner(&self) -> Option<Runner> {
+        match &self.boot {
+            Boot::Done { version } => Some(Runner {
+                version: version.clone(),
+                name: self.tenancy.registered_name().map(str::to_owned),
+            }),
+            Boot::Running | Boot::Failed { .. } => None,
+        }
+    }
+
+    /// Whether the machine may be handed out, once that is known.
+    pub fn health(&self) -> Option<Health> {
+        let reason = match &self.boot {
+            Boot::Running => return None,
+            Boot::Failed { .. } => Some("boot failed".to_owned()),
+            Boot::Done { .. } => self.tenancy.stuck().map(first_line),
+        };
+        Some(Health {
+            healthy: reason.is_none(),
+            reason,
+        })
+    }
+
+    /// The last few errors, oldest first.
+    pub fn errors(&self) -> &[String] {
+        &self.errors
+    }
+
+    /// When the table last answered a beat.
+    pub fn last_beat(&self) -> Option<proto::time::Time> {
+        self.calls.last_beat
+    }
+
+    /// Notes a signal for the record, unless it is there already.
+    fn say(&mut self, signal: Signal, generation: u64, detail: Option<&str>, now: Now) {
+        let same = |report: &Report| report.signal == signal && report.generation == generation;
+        let told = self.record.as_ref().and_then(|r| r.report.as_ref());
+        if self.report.as_ref().is_some_and(same) {
+            return;
+        }
+        if let Some(told) = told.filter(|told| same(told)) {
+            // An earlier agent said it.
+            self.report = Some(told.clone());
+            return;
+        }
+        self.report = Some(Report {
+            signal,
+            generation,
+            at: now.wall,
+            detail: detail.map(Report::cut_detail),
+        });
+    }
+}
+
+/// Enough of a cause for a field that is written with every change of health.
+fn first_line(text: &str) -> String {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(200)
+        .collect()
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

@@ -1,0 +1,89 @@
+//! The one loop: turns the world into events, and has done what the machine decides.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use proto::{agent_config::AgentConfig, ids::InstanceArn, table::Table, time::Clock};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    effects::Effects,
+    machine::{Event, Machine, Now},
+    ports::{Host, Power},
+    status::{Snapshot, StatusFile},
+};
+
+/// The loop wakes at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// Everything that the loop works with.
+#[derive(Clone)]
+pub struct World {
+    /// The pool's table.
+    pub table: Arc<dyn Table>,
+    /// The machine the runner lives on.
+    pub host: Arc<dyn Host>,
+    /// Its switch.
+    pub power: Arc<dyn Power>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// When the agent started, by the clock that does not jump.
+    pub started: Instant,
+}
+
+impl World {
+    /// The present.
+    pub fn now(&self) -> Now {
+        Now {
+            wall: self.clock.now(),
+            mono: self.started.elapsed(),
+        }
+    }
+}
+
+/// Runs the agent of one machine until `shutdown`.
+///
+/// The end of this function harms no job: a listener goes on, and the next agent finds it.
+pub async fn run(
+    world: World,
+    config: AgentConfig,
+    arn: InstanceArn,
+    status: &StatusFile,
+    shutdown: impl Future<Output = ()>,
+) {
+    let saved = world.host.saved().unwrap_or_else(|cause| {
+        tracing::warn!("what an earlier agent remembered is lost: {cause}");
+        None
+    });
+    let listener = saved.as_ref().and_then(|saved| saved.listener);
+    let alive = listener.is_some_and(|listener| world.host.is_alive(listener));
+    let (send, mut events) = mpsc::unbounded_channel();
+    let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
+    let mut machine = Machine::new(config.clone(), arn.clone(), saved, alive);
+    let mut shown = None;
+
+    for effect in machine.start(world.now()) {
+        effects.perform(effect);
+    }
+    tokio::pin!(shutdown);
+    loop {
+        let snapshot = Snapshot::of(&machine, &config, &arn);
+        if shown.as_ref() != Some(&snapshot) {
+            status.write(&snapshot);
+            shown = Some(snapshot);
+        }
+        let wake = machine.wake().min(world.now().mono + LONGEST_SLEEP);
+        let event = tokio::select! {
+            // Cancel-safe: the same future is asked again, or the loop is over.
+            () = &mut shutdown => break,
+            // Cancel-safe: an event that was not received stays in the channel. It never closes,
+            // for `effects` holds a sender.
+            event = events.recv() => event.unwrap_or(Event::Tick),
+            // Cancel-safe: only time passes.
+            () = tokio::time::sleep_until(world.started + wake) => Event::Tick,
+        };
+        for effect in machine.on(event, world.now()) {
+            effects.perform(effect);
+        }
+    }
+    tracing::info!("the agent stops; a runner that listens goes on");
+}

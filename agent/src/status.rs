@@ -1,0 +1,233 @@
+//! What `agent status` shows: the running agent keeps it in a file, which holds no secret.
+
+use std::{
+    fmt::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use proto::{
+    agent_config::AgentConfig,
+    ids::InstanceArn,
+    instance::{Health, Job, Runner},
+    state::State,
+    time::{Time, human},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    files::{FileError, read_json, write_json},
+    machine::{ListenerId, Machine},
+    process,
+};
+
+/// The agent at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The agent's version.
+    pub agent: String,
+    /// The agent's process.
+    pub process: Option<ListenerId>,
+    /// The machine, once it is known.
+    pub instance: Option<InstanceArn>,
+    /// The pool, once it is known.
+    pub pool: Option<String>,
+    /// The record's state.
+    pub state: Option<State>,
+    /// The record's label.
+    pub label: Option<String>,
+    /// The record's generation.
+    pub generation: Option<u64>,
+    /// When the state's time is over.
+    pub threshold: Option<Time>,
+    /// What the agent is doing.
+    pub phase: String,
+    /// The runner program.
+    pub runner: Option<Runner>,
+    /// The job that runs.
+    pub job: Option<Job>,
+    /// Whether the machine may be handed out.
+    pub health: Option<Health>,
+    /// The last beat that the table took.
+    pub last_beat: Option<Time>,
+    /// Seconds between two beats.
+    pub heartbeat: f64,
+    /// The last few errors, oldest first.
+    pub errors: Vec<String>,
+}
+
+impl Snapshot {
+    /// An agent that has no configuration yet.
+    pub fn starting(phase: &str, instance: Option<&InstanceArn>, error: Option<String>) -> Self {
+        Self {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            process: process::identity(process::this()),
+            instance: instance.cloned(),
+            pool: None,
+            state: None,
+            label: None,
+            generation: None,
+            threshold: None,
+            phase: phase.to_owned(),
+            runner: None,
+            job: None,
+            health: None,
+            last_beat: None,
+            heartbeat: 0.0,
+            errors: error.into_iter().collect(),
+        }
+    }
+
+    /// The agent as its machine knows it.
+    pub fn of(machine: &Machine, config: &AgentConfig, arn: &InstanceArn) -> Self {
+        let record = machine.record();
+        let leaving = machine.leaving_because();
+        Self {
+            pool: Some(config.pool.to_string()),
+            state: record.map(|record| record.state),
+            label: record.and_then(|record| record.label.as_ref().map(ToString::to_string)),
+            generation: record.map(|record| record.generation),
+            threshold: record.and_then(|record| record.threshold),
+            phase: leaving.map_or_else(
+                || machine.phase().to_owned(),
+                |reason| format!("{}: {reason}", machine.phase()),
+            ),
+            runner: machine.runner(),
+            job: machine.job().cloned(),
+            health: machine.health(),
+            last_beat: machine.last_beat(),
+            heartbeat: config.times.heartbeat,
+            errors: machine.errors().to_vec(),
+            ..Self::starting("", Some(arn), None)
+        }
+    }
+
+    /// Whether that agent still runs.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some_and(process::is_alive)
+    }
+
+    /// Why the agent or its machine is not well, if so.
+    pub fn ailment(&self, now: Time) -> Option<String> {
+        if let Some(health) = &self.health
+            && !health.healthy
+        {
+            return Some(health.reason.clone().unwrap_or_default());
+        }
+        let Some(beat) = self.last_beat else {
+            return self.pool.is_none().then(|| self.phase.clone());
+        };
+        let age = now.since(beat);
+        // Three beats, as the controller counts.
+        (age.as_secs_f64() > 3.0 * self.heartbeat)
+            .then(|| format!("the last beat is {} old", human(age)))
+    }
+
+    /// The snapshot as people read it.
+    pub fn text(&self, now: Time) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: Option<&dyn fmt::Display>| {
+            if let Some(value) = value {
+                let _ = writeln!(text, "{name:<11} {value}");
+            }
+        };
+        let dynamic = |value: &Option<String>| value.clone();
+        let instance = self.instance.as_ref().map(|arn| arn.id().to_string());
+        let threshold = self.threshold.map(|threshold| {
+            if threshold > now {
+                format!("{threshold}, in {}", human(threshold.since(now)))
+            } else {
+                format!("{threshold}, {} ago", human(now.since(threshold)))
+            }
+        });
+        let runner = self.runner.as_ref().map(|runner| match &runner.name {
+            Some(name) => format!("{} as {name}", runner.version),
+            None => format!("{}, not registered", runner.version),
+        });
+        let job = self
+            .job
+            .as_ref()
+            .map(|job| format!("{}, for {}", job.name, human(now.since(job.since))));
+        let beat = self
+            .last_beat
+            .map(|beat| format!("{} ago", human(now.since(beat))));
+        let health = self.ailment(now).map_or_else(
+            || "well".to_owned(),
+            |ailment| format!("not well: {ailment}"),
+        );
+        let fields = [
+            ("instance", instance),
+            ("pool", dynamic(&self.pool)),
+            ("state", self.state.map(|state| state.to_string())),
+            ("label", dynamic(&self.label)),
+            ("generation", self.generation.map(|g| g.to_string())),
+            ("threshold", threshold),
+            ("phase", Some(self.phase.clone())),
+            ("runner", runner),
+            ("job", job),
+            ("last beat", beat),
+            ("health", Some(health)),
+            ("agent", Some(self.agent.clone())),
+            ("pid", self.process.map(|process| process.pid.to_string())),
+        ];
+        for (name, value) in &fields {
+            line(name, value.as_ref().map(|value| value as &dyn fmt::Display));
+        }
+        for error in &self.errors {
+            line("error", Some(error));
+        }
+        text
+    }
+}
+
+/// The file that the running agent keeps.
+#[derive(Clone, Debug)]
+pub struct StatusFile(PathBuf);
+
+impl StatusFile {
+    /// The file in a state folder.
+    pub fn of(state_dir: &Path) -> Self {
+        Self(state_dir.join("status.json"))
+    }
+
+    /// Replaces what it says. That it cannot is logged; the agent has more important things to do.
+    pub fn write(&self, snapshot: &Snapshot) {
+        if let Err(error) = write_json(&self.0, snapshot, 0o644) {
+            tracing::warn!("{}", crate::ports::chain(&error));
+        }
+    }
+
+    /// What the agent last said of itself; none when none ever ran here.
+    pub(crate) fn read(&self) -> Result<Option<Snapshot>, FileError> {
+        read_json(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_what_is_known_and_nothing_else() {
+        let now = Time::from_millis(100_000);
+        let mut snapshot = Snapshot::starting("listening", None, Some("an error".into()));
+        snapshot.pool = Some("acme".into());
+        snapshot.threshold = Some(Time::from_millis(130_000));
+        snapshot.last_beat = Some(Time::from_millis(99_000));
+        snapshot.heartbeat = 5.0;
+        let text = snapshot.text(now);
+        assert!(
+            text.contains("threshold   1970-01-01T00:02:10.000Z, in 30s"),
+            "{text}"
+        );
+        assert!(text.contains("health      well\n"), "{text}");
+        assert!(!text.contains("job"), "{text}");
+        assert!(snapshot.is_running());
+        assert_eq!(snapshot.ailment(now), None);
+        let late = Time::from_millis(200_000);
+        assert_eq!(
+            snapshot.ailment(late).unwrap(),
+            "the last beat is 1m 41s old"
+        );
+    }
+}

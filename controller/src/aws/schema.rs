@@ -1,0 +1,317 @@
+//! The pool's table at DynamoDB: whether it is there, and making it.
+//!
+//! Stand-ins for DynamoDB may know neither TTL nor point-in-time recovery. Both are safety nets
+//! that no command relies on, so an endpoint that does not know the call is warned about, not
+//! failed upon.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, BillingMode, ContinuousBackupsStatus, GlobalSecondaryIndex,
+        KeySchemaElement, KeyType, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus,
+        Projection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus, Tag,
+        TimeToLiveSpecification, TimeToLiveStatus,
+    },
+};
+use proto::{
+    ids::PoolName,
+    table::dynamo::{INDEX, TTL_ATTRIBUTE},
+};
+
+use super::{failed, fleet::POOL_TAG, odd};
+use crate::{
+    ports::PortError,
+    refresh::table::{Feature, Setting, TableAdmin, TableState},
+};
+
+/// A table is made within seconds; one that takes longer is worth an operator's look.
+const ACTIVE_WITHIN: Duration = Duration::from_mins(2);
+/// A new table's backups become available within seconds.
+const BACKUPS_WITHIN: Duration = Duration::from_secs(30);
+/// The first pause between two looks; each one doubles it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The administration of one table at DynamoDB.
+#[derive(Clone, Debug)]
+pub struct DynamoAdmin {
+    client: Client,
+    name: String,
+}
+
+impl DynamoAdmin {
+    /// The table of that name.
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self {
+            client,
+            name: name.into(),
+        }
+    }
+
+    async fn describe(&self) -> Result<Option<TableDescription>, PortError> {
+        let answer = self
+            .client
+            .describe_table()
+            .table_name(&self.name)
+            .send()
+            .await
+            .map_err(failed(format!("look at the table {}", self.name)));
+        match answer {
+            Ok(answer) => Ok(answer.table),
+            Err(error) if error.code.as_deref() == Some("ResourceNotFoundException") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The table once it can be used; none if there is no such table.
+    async fn settled(&self) -> Result<Option<TableDescription>, PortError> {
+        let wait = async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let Some(table) = self.describe().await? else {
+                    return Ok(None);
+                };
+                match table.table_status() {
+                    Some(TableStatus::Active) | None => return Ok(Some(table)),
+                    Some(TableStatus::Deleting) => {
+                        return Err(
+                            self.trouble("is being deleted: run refresh again once it is gone")
+                        );
+                    }
+                    Some(_) => tokio::time::sleep(pause).await,
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        };
+        tokio::time::timeout(ACTIVE_WITHIN, wait)
+            .await
+            .unwrap_or_else(|_| {
+                Err(self.trouble("is not active after two minutes: look at it in the console"))
+            })
+    }
+
+    fn trouble(&self, words: &str) -> PortError {
+        odd(
+            format!("use the table {}", self.name),
+            None,
+            format!("it {words}"),
+        )
+    }
+
+    async fn expiry(&self) -> Result<Setting, PortError> {
+        let answer = self
+            .client
+            .describe_time_to_live()
+            .table_name(&self.name)
+            .send()
+            .await
+            .map_err(failed("look at the table's expiry"));
+        offered(answer)?.map_or(Ok(Setting::NotOffered), |answer| {
+            let status = answer
+                .time_to_live_description
+                .and_then(|described| described.time_to_live_status);
+            Ok(match status {
+                Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling) => Setting::On,
+                Some(_) | None => Setting::Off,
+            })
+        })
+    }
+
+    async fn recovery(&self) -> Result<Setting, PortError> {
+        let answer = self
+            .client
+            .describe_continuous_backups()
+            .table_name(&self.name)
+            .send()
+            .await
+            .map_err(failed("look at the table's point-in-time recovery"));
+        offered(answer)?.map_or(Ok(Setting::NotOffered), |answer| {
+            let backups = answer.continuous_backups_description;
+            let on = backups.is_some_and(|backups| {
+                backups.continuous_backups_status == ContinuousBackupsStatus::Enabled
+                    && backups
+                        .point_in_time_recovery_description
+                        .and_then(|described| described.point_in_time_recovery_status)
+                        == Some(PointInTimeRecoveryStatus::Enabled)
+            });
+            Ok(if on { Setting::On } else { Setting::Off })
+        })
+    }
+
+    async fn turn_expiry_on(&self) -> Result<(), PortError> {
+        let operation = "turn the table's expiry on";
+        let wanted = TimeToLiveSpecification::builder()
+            .enabled(true)
+            .attribute_name(TTL_ATTRIBUTE)
+            .build()
+            .map_err(|error| odd(operation, None, error.to_string()))?;
+        let answer = self
+            .client
+            .update_time_to_live()
+            .table_name(&self.name)
+            .time_to_live_specification(wanted)
+            .send()
+            .await
+            .map_err(failed(operation));
+        offered(answer).map(drop)
+    }
+
+    async fn turn_recovery_on(&self) -> Result<(), PortError> {
+        let operation = "turn the table's point-in-time recovery on";
+        let wanted = PointInTimeRecoverySpecification::builder()
+            .point_in_time_recovery_enabled(true)
+            .build()
+            .map_err(|error| odd(operation, None, error.to_string()))?;
+        let wait = async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let answer = self
+                    .client
+                    .update_continuous_backups()
+                    .table_name(&self.name)
+                    .point_in_time_recovery_specification(wanted.clone())
+                    .send()
+                    .await
+                    .map_err(failed(operation));
+                match answer {
+                    // DynamoDB is still preparing the backups of a table that was made just now.
+                    Err(error)
+                        if error.code.as_deref()
+                            == Some("ContinuousBackupsUnavailableException") => {}
+                    answer => return offered(answer).map(drop),
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        };
+        tokio::time::timeout(BACKUPS_WITHIN, wait)
+            .await
+            .unwrap_or_else(|_| {
+                Err(odd(
+                    operation,
+                    None,
+                    "its backups are not available yet: run refresh again",
+                ))
+            })
+    }
+}
+
+/// None when the endpoint does not know the call.
+fn offered<T>(answer: Result<T, PortError>) -> Result<Option<T>, PortError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if is_unknown_call(&error) => {
+            tracing::warn!("{error}: this endpoint does not know the call");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_unknown_call(error: &PortError) -> bool {
+    matches!(
+        error.code.as_deref(),
+        Some("UnknownOperationException" | "UnknownOperation" | "InvalidAction" | "NotImplemented")
+    )
+}
+
+#[async_trait]
+impl TableAdmin for DynamoAdmin {
+    async fn observe(&self) -> Result<Option<TableState>, PortError> {
+        let Some(table) = self.settled().await? else {
+            return Ok(None);
+        };
+        let indexed = table
+            .global_secondary_indexes()
+            .iter()
+            .any(|index| index.index_name() == Some(INDEX));
+        if !indexed {
+            return Err(self.trouble(
+                "has no index `by-state`, so it is none of Paddock's: choose another pool name, \
+                 or delete it",
+            ));
+        }
+        let arn = table
+            .table_arn
+            .ok_or_else(|| self.trouble("has no ARN in its description"))?;
+        Ok(Some(TableState {
+            arn,
+            expiry: self.expiry().await?,
+            recovery: self.recovery().await?,
+        }))
+    }
+
+    async fn create(&self, pool: &PoolName) -> Result<(), PortError> {
+        let operation = format!("create the table {}", self.name);
+        let invalid = |error: aws_sdk_dynamodb::error::BuildError| {
+            odd("describe the table to create", None, error.to_string())
+        };
+        let attribute = |name: &str| {
+            AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .map_err(invalid)
+        };
+        let key = |name: &str, kind: KeyType| {
+            KeySchemaElement::builder()
+                .attribute_name(name)
+                .key_type(kind)
+                .build()
+                .map_err(invalid)
+        };
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(INDEX)
+            .key_schema(key("state", KeyType::Hash)?)
+            .key_schema(key("threshold", KeyType::Range)?)
+            .projection(
+                Projection::builder()
+                    .projection_type(ProjectionType::All)
+                    .build(),
+            )
+            .build()
+            .map_err(invalid)?;
+        let tag = Tag::builder()
+            .key(POOL_TAG)
+            .value(pool.as_str())
+            .build()
+            .map_err(invalid)?;
+        let answer = self
+            .client
+            .create_table()
+            .table_name(&self.name)
+            .attribute_definitions(attribute("pk")?)
+            .attribute_definitions(attribute("sk")?)
+            .attribute_definitions(attribute("state")?)
+            .attribute_definitions(attribute("threshold")?)
+            .key_schema(key("pk", KeyType::Hash)?)
+            .key_schema(key("sk", KeyType::Range)?)
+            .global_secondary_indexes(index)
+            .billing_mode(BillingMode::PayPerRequest)
+            .deletion_protection_enabled(false)
+            .tags(tag)
+            .send()
+            .await
+            .map_err(failed(operation));
+        match answer {
+            Ok(_) => {}
+            // Another refresh was faster.
+            Err(error) if error.code.as_deref() == Some("ResourceInUseException") => {}
+            Err(error) => return Err(error),
+        }
+        self.settled()
+            .await?
+            .map(drop)
+            .ok_or_else(|| self.trouble("is not there although it was created: run refresh again"))
+    }
+
+    async fn turn_on(&self, feature: Feature) -> Result<(), PortError> {
+        match feature {
+            Feature::Expiry => self.turn_expiry_on().await,
+            Feature::Recovery => self.turn_recovery_on().await,
+        }
+    }
+}

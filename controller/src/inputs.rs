@@ -1,0 +1,201 @@
+//! The inputs as they come: flags, or `INPUT_<NAME>` as GitHub passes an action's inputs.
+//!
+//! Everything is text here; [`crate::settings`] says what is allowed.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Warm EC2 runners for GitHub Actions, without a server to operate.
+#[derive(Debug, Parser)]
+#[command(
+    name = "controller",
+    version,
+    after_help = "Every flag is also read from INPUT_<NAME>, as GitHub passes inputs \
+                  (INPUT_INSTANCE-COUNT); INPUT_MODE picks the command.\n\n\
+                  Exit codes: 0 done, 1 failed and rolled back, 2 bad input, \
+                  3 failed and something is left for refresh, 130 cancelled.\n\n\
+                  Examples:\n  \
+                  controller refresh --ami ami-0abc --iam-instance-profile paddock \\\n    \
+                  --security-group-ids sg-1 --subnet-ids 'subnet-1 subnet-2'\n  \
+                  controller provision --instance-count 2 --resource-class large\n  \
+                  controller release"
+)]
+pub struct Inputs {
+    /// What to do.
+    #[command(subcommand)]
+    pub mode: Mode,
+}
+
+/// The three things that the controller does.
+#[derive(Debug, Subcommand)]
+pub enum Mode {
+    /// Bring AWS and the table to the desired state; run it on a schedule.
+    Refresh(RefreshInputs),
+    /// Get machines for this workflow run; its first step.
+    Provision(ProvisionInputs),
+    /// Give this run's machines back; its last step, with `if: always()`.
+    Release(ReleaseInputs),
+}
+
+/// What every mode takes.
+#[derive(Debug, Default, Args)]
+pub struct CommonInputs {
+    /// The pool's region [default: AWS_REGION].
+    #[arg(long, env = "INPUT_AWS-REGION")]
+    pub aws_region: Option<String>,
+    /// The pool's name [default: owner and name of the repository].
+    #[arg(long, env = "INPUT_POOL-NAME")]
+    pub pool_name: Option<String>,
+    /// `owner/name`, as GitHub tells it.
+    #[arg(long, env = "GITHUB_REPOSITORY", hide = true)]
+    pub github_repository: Option<String>,
+    /// The workflow run, as GitHub tells it.
+    #[arg(long, env = "GITHUB_RUN_ID", hide = true)]
+    pub github_run_id: Option<String>,
+    /// The region, as AWS tools are told it.
+    #[arg(long, env = "AWS_REGION", hide = true)]
+    pub ambient_region: Option<String>,
+    /// The region, as older AWS tools are told it.
+    #[arg(long, env = "AWS_DEFAULT_REGION", hide = true)]
+    pub ambient_default_region: Option<String>,
+    /// The file that takes the step's outputs.
+    #[arg(long, env = "GITHUB_OUTPUT", hide = true)]
+    pub github_output: Option<String>,
+    /// The file that takes the step's summary.
+    #[arg(long, env = "GITHUB_STEP_SUMMARY", hide = true)]
+    pub github_step_summary: Option<String>,
+}
+
+/// What refresh takes: the desired state.
+#[derive(Debug, Default, Args)]
+pub struct RefreshInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// Machine image of new machines, `ami-…`.
+    #[arg(long, env = "INPUT_AMI")]
+    pub ami: Option<String>,
+    /// Personal access token that may administer the repository; give it through the environment.
+    #[arg(long, env = "INPUT_GITHUB-TOKEN", hide_env_values = true)]
+    pub github_token: Option<String>,
+    /// Name or ARN of the machines' instance profile.
+    #[arg(long, env = "INPUT_IAM-INSTANCE-PROFILE")]
+    pub iam_instance_profile: Option<String>,
+    /// Security groups of the machines, `sg-…`, separated by spaces or commas.
+    #[arg(long, env = "INPUT_SECURITY-GROUP-IDS")]
+    pub security_group_ids: Option<String>,
+    /// Subnets to launch in, `subnet-…`, separated by spaces or commas.
+    #[arg(long, env = "INPUT_SUBNET-IDS")]
+    pub subnet_ids: Option<String>,
+    /// Seconds that a machine may wait in the pool [default: 420].
+    #[arg(long, env = "INPUT_IDLE-TIME-SEC")]
+    pub idle_time_sec: Option<String>,
+    /// Shell script that each machine runs once as root before it is ready.
+    #[arg(long, env = "INPUT_PRE-RUNNER-SCRIPT")]
+    pub pre_runner_script: Option<String>,
+    /// Sizes as JSON: {"large": {"cpu": 2, "mmem": 4096}, …} [default: large to 16xlarge].
+    #[arg(long, env = "INPUT_RESOURCE-CLASS-CONFIG")]
+    pub resource_class_config: Option<String>,
+    /// Version of the official runner that machines must have [default: what the image carries].
+    #[arg(long, env = "INPUT_ACTIONS-RUNNER-VERSION")]
+    pub actions_runner_version: Option<String>,
+    /// Minutes that a run may keep its machines [default: 30].
+    #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
+    pub max_runtime_min: Option<String>,
+    /// Where an image without the agent fetches it; `{arch}` stands for x86_64 or aarch64.
+    #[arg(long, env = "INPUT_AGENT-URL")]
+    pub agent_url: Option<String>,
+    /// SHA-256 of that file for x86_64, then for aarch64.
+    #[arg(long, env = "INPUT_AGENT-SHA256")]
+    pub agent_sha256: Option<String>,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// GitHub's API.
+    #[arg(long, env = "GITHUB_API_URL", hide = true)]
+    pub github_api_url: Option<String>,
+    /// GitHub itself.
+    #[arg(long, env = "GITHUB_SERVER_URL", hide = true)]
+    pub github_server_url: Option<String>,
+}
+
+/// What provision takes.
+#[derive(Debug, Default, Args)]
+pub struct ProvisionInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// How many machines [default: 1].
+    #[arg(long, env = "INPUT_INSTANCE-COUNT")]
+    pub instance_count: Option<String>,
+    /// on-demand or spot [default: on-demand].
+    #[arg(long, env = "INPUT_USAGE-CLASS")]
+    pub usage_class: Option<String>,
+    /// One of the pool's sizes [default: large].
+    #[arg(long, env = "INPUT_RESOURCE-CLASS")]
+    pub resource_class: Option<String>,
+    /// Instance types that will do, with `*` as a wildcard [default: c* m* r*].
+    #[arg(long, env = "INPUT_ALLOWED-INSTANCE-TYPES")]
+    pub allowed_instance_types: Option<String>,
+    /// Minutes that the run may keep them [default: what refresh was given].
+    #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
+    pub max_runtime_min: Option<String>,
+    /// Tells several provisions of one workflow apart: the label becomes `<run id>-<name>`.
+    #[arg(long, env = "INPUT_NAME")]
+    pub name: Option<String>,
+}
+
+/// What release takes.
+#[derive(Debug, Default, Args)]
+pub struct ReleaseInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// Release the machines of this provision alone [default: all of the run's].
+    #[arg(long, env = "INPUT_NAME")]
+    pub name: Option<String>,
+}
+
+/// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`
+/// says.
+pub fn with_mode(args: Vec<OsString>, mode: Option<OsString>) -> Vec<OsString> {
+    let given = args.get(1).and_then(|first| first.to_str()).is_some_and(|first| {
+        !first.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&first)
+    });
+    match mode.filter(|mode| !given && !mode.is_empty()) {
+        None => args,
+        Some(mode) => {
+            let mut args = args;
+            args.insert(args.len().min(1), mode);
+            args
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_mode_comes_from_the_command_line_or_the_input() {
+        let mode = Some(OsString::from("release"));
+        assert_eq!(with_mode(args(&["c"]), mode.clone()), args(&["c", "release"]));
+        assert_eq!(
+            with_mode(args(&["c", "--name", "x"]), mode.clone()),
+            args(&["c", "release", "--name", "x"])
+        );
+        assert_eq!(with_mode(args(&["c", "refresh"]), mode), args(&["c", "refresh"]));
+        assert_eq!(with_mode(args(&["c"]), None), args(&["c"]));
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory;
+        Inputs::command().debug_assert();
+    }
+}

@@ -1,0 +1,19 @@
+//! Paddock's control plane: a CLI that runs as a step inside workflows.
+//!
+//! `inputs → settings → run → provision | release | refresh`. The commands know the ports alone
+//! ([`ports`] and `proto`'s table); [`run`] is the wiring that knows the adapters.
+
+pub mod backoff;
+pub mod exit;
+pub mod inputs;
+pub mod journal;
+pub mod output;
+pub mod ports;
+pub mod provision;
+pub mod release;
+pub mod run;
+pub mod settings;
+pub mod world;
+pub mod aws;
+pub mod github;
+pub mod refresh;

@@ -1,0 +1,213 @@
+//! What the commands need of the world besides the table: a pool of hints, a cloud, a forge.
+//!
+//! Commands know these traits alone; [`crate::aws`] and [`crate::github`] are the real forms, and
+//! only the wiring knows those.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::{
+    ids::{InstanceId, PoolName},
+    instance::{Secret, UsageClass},
+    message::PoolMessage,
+    time::Time,
+};
+
+/// A call to a service failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation}")]
+pub struct PortError {
+    /// What was tried, as `receive messages from the queue`.
+    pub operation: String,
+    /// The service's own code, such as `UnauthorizedOperation`, if it gave one.
+    pub code: Option<String>,
+    /// The cause.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A message that is ours for a while. It comes back to others when the lease ends.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The raw body.
+    pub body: String,
+    /// What deletes the message or gives it back.
+    pub handle: String,
+}
+
+/// The queues that list idle machines.
+#[async_trait]
+pub trait Pool: Send + Sync {
+    /// Leases up to ten messages for `lease`, waiting up to `wait` (whole seconds, at most 20) for
+    /// the first; none means that all servers were asked and had none.
+    async fn receive(
+        &self,
+        queue_url: &str,
+        wait: Duration,
+        lease: Duration,
+    ) -> Result<Vec<Lease>, PortError>;
+
+    /// Deletes leased messages: their machines are taken, or they are good for nothing.
+    async fn delete(&self, queue_url: &str, handles: &[String]) -> Result<(), PortError>;
+
+    /// Gives leased messages back at once. A lease that has ended already is no error.
+    async fn give_back(&self, queue_url: &str, handles: &[String]) -> Result<(), PortError>;
+
+    /// Lists idle machines.
+    async fn send(&self, queue_url: &str, messages: &[PoolMessage]) -> Result<(), PortError>;
+
+    /// Makes sure that there is a queue of this name; its URL.
+    async fn ensure_queue(&self, name: &str) -> Result<String, PortError>;
+
+    /// About how many messages the queue holds, leased ones included; none if there is no such
+    /// queue.
+    async fn depth(&self, queue_url: &str) -> Result<Option<u64>, PortError>;
+
+    /// Deletes a queue. One that is gone is no error.
+    async fn delete_queue(&self, queue_url: &str) -> Result<(), PortError>;
+}
+
+/// A request for new machines, all of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetRequest {
+    /// Repeated with the same token, the request returns the same machines.
+    pub client_token: String,
+    /// How many.
+    pub count: u32,
+    /// `lt-…`
+    pub template_id: String,
+    /// The version of it.
+    pub template_version: i64,
+    /// One override each.
+    pub subnet_ids: Vec<String>,
+    /// vCPU, exactly.
+    pub cpu: u32,
+    /// MiB, at least.
+    pub mmem: u32,
+    /// With `*` as a wildcard.
+    pub allowed_instance_types: Vec<String>,
+    /// On demand or spot.
+    pub usage_class: UsageClass,
+    /// Tags of the fleet and of every instance.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A machine that a fleet request launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launched {
+    /// Its id.
+    pub id: InstanceId,
+    /// Such as `m6i.large`.
+    pub instance_type: String,
+    /// Such as `us-east-1a`; empty when EC2 does not say.
+    pub zone: String,
+}
+
+/// Why a part of a fleet request was not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetError {
+    /// EC2's code, such as `InsufficientInstanceCapacity`.
+    pub code: String,
+    /// EC2's words.
+    pub message: String,
+    /// The subnet that it is about, if any.
+    pub subnet_id: Option<String>,
+}
+
+/// What became of a fleet request: both lists may be non-empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetAnswer {
+    /// The machines.
+    pub launched: Vec<Launched>,
+    /// The refusals.
+    pub errors: Vec<FleetError>,
+}
+
+/// A machine as EC2 sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Its id.
+    pub id: InstanceId,
+    /// Whether it is pending or running (or stopping and stopped, which costs too).
+    pub alive: bool,
+    /// When it was launched.
+    pub launched_at: Time,
+    /// The client token of the fleet request that launched it, as its tag `paddock:fleet` says.
+    pub fleet: Option<String>,
+}
+
+/// What the launch template must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateContent {
+    /// `ami-…`
+    pub ami: String,
+    /// Name or ARN of the machines' instance profile.
+    pub iam_instance_profile: String,
+    /// `sg-…`
+    pub security_group_ids: Vec<String>,
+    /// User data, before base64.
+    pub user_data: Vec<u8>,
+    /// Tags of every machine made from it.
+    pub tags: Vec<(String, String)>,
+}
+
+/// EC2.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// Asks for machines: one synchronous request, answered with what was launched and why the
+    /// rest was not.
+    async fn launch(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError>;
+
+    /// Terminates machines: in batches, and one by one where a batch fails. A machine that EC2
+    /// does not know is no error. Answers with those that could not be terminated.
+    async fn terminate(&self, ids: &[InstanceId]) -> Result<Vec<(InstanceId, PortError)>, PortError>;
+
+    /// Every machine that bears the pool's tag, as far as EC2 shows it.
+    async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError>;
+
+    /// The launch template of that name: its id, default version and the content hash that it was
+    /// tagged with, if there is one.
+    async fn template(&self, name: &str) -> Result<Option<TemplateState>, PortError>;
+
+    /// Makes a version with this content the default one, and the template if there is none.
+    async fn put_template(
+        &self,
+        name: &str,
+        content: &TemplateContent,
+        content_hash: &str,
+    ) -> Result<TemplateState, PortError>;
+
+    /// Deletes all versions but the newest `keep` and the default one; how many it deleted.
+    async fn prune_template(&self, id: &str, keep: usize) -> Result<usize, PortError>;
+}
+
+/// The launch template as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateState {
+    /// `lt-…`
+    pub id: String,
+    /// Its default version.
+    pub version: i64,
+    /// The hash that its default version carries (in its description).
+    pub content_hash: Option<String>,
+    /// How many versions there are.
+    pub versions: usize,
+}
+
+/// A short-lived token of GitHub.
+#[derive(Clone, Debug)]
+pub struct RunnerToken {
+    /// The token.
+    pub token: Secret,
+    /// When it ends.
+    pub expires_at: Time,
+}
+
+/// GitHub.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// A token that registers runners.
+    async fn registration_token(&self) -> Result<RunnerToken, PortError>;
+
+    /// A token that removes them.
+    async fn removal_token(&self) -> Result<RunnerToken, PortError>;
+}

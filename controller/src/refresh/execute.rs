@@ -1,0 +1,163 @@
+//! Does the steps. Each fails alone; those that end machines share one batch ([`super::ending`]).
+
+use proto::{
+    config::{Config, ConfigItem, GithubTokens, LaunchTemplate, ResourceClass},
+    ids::{ClassName, Home},
+    instance::InstanceRecord,
+    message::PoolMessage,
+};
+
+use super::{
+    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, ending, plan::VERSIONS_KEPT,
+    step::Step, table,
+};
+
+/// One execution of a plan.
+pub(super) struct Execution<'a> {
+    settings: &'a RefreshSettings,
+    ports: &'a RefreshPorts,
+    home: Home,
+    /// The configuration as the steps so far have left it.
+    config: Config,
+}
+
+/// A class has machines to list but no queue.
+#[derive(Debug, thiserror::Error)]
+#[error("class {0} has no queue: see why it could not be made, then run refresh again")]
+struct NoQueue(ClassName);
+
+impl<'a> Execution<'a> {
+    pub(super) fn new(
+        settings: &'a RefreshSettings,
+        ports: &'a RefreshPorts,
+        home: Home,
+        config: Config,
+    ) -> Self {
+        Self {
+            settings,
+            ports,
+            home,
+            config,
+        }
+    }
+
+    /// Does every step; what failed, with its cause.
+    pub(super) async fn run(
+        mut self,
+        steps: &[Step],
+        out: &mut (dyn FnMut(&str) + Send),
+    ) -> Vec<(Failed, StepError)> {
+        let mut failed = Vec::new();
+        let mut endings = Vec::new();
+        for step in steps {
+            match self.run_step(step).await {
+                Ok(Done::Yes) => {}
+                Ok(Done::Ending) => endings.push(step),
+                Err(error) => failed.push((Failed::Step(Box::new(step.clone())), error)),
+            }
+        }
+        failed.extend(ending::end(self.ports, &self.home, &endings, out).await);
+        failed
+    }
+
+    async fn run_step(&mut self, step: &Step) -> Result<Done, StepError> {
+        match step {
+            Step::Table(step) => {
+                table::apply(self.ports.admin.as_ref(), &self.settings.pool, step).await?;
+            }
+            Step::PutSchema { new, .. } => self.record(ConfigItem::Schema(new.clone())).await?,
+            Step::PutTemplate { name, hash, .. } => self.put_template(name, hash).await?,
+            Step::RecordTemplate { new, .. } => {
+                self.record(ConfigItem::LaunchTemplate(new.clone())).await?;
+            }
+            Step::PruneTemplate { id, .. } => {
+                self.ports.fleet.prune_template(id, VERSIONS_KEPT).await?;
+            }
+            Step::PutClass { new, .. } => self.put_class(new).await?,
+            Step::RetireClass(class) => self.retire(class).await?,
+            Step::PutParameters { new, .. } => {
+                self.record(ConfigItem::Parameters(new.clone())).await?;
+            }
+            Step::RenewTokens { .. } => self.renew_tokens().await?,
+            Step::Resend { class, records } => self.resend(class, records).await?,
+            Step::Undo { .. }
+            | Step::Terminate { .. }
+            | Step::TerminateStray { .. }
+            | Step::Close { .. } => return Ok(Done::Ending),
+        }
+        Ok(Done::Yes)
+    }
+
+    async fn record(&mut self, item: ConfigItem) -> Result<(), StepError> {
+        self.ports.table.put_config(&item).await?;
+        self.config.put(item);
+        Ok(())
+    }
+
+    async fn put_template(&mut self, name: &str, hash: &str) -> Result<(), StepError> {
+        let content = &self.settings.template;
+        let state = self.ports.fleet.put_template(name, content, hash).await?;
+        let template = LaunchTemplate {
+            id: state.id,
+            version: state.version,
+            content_hash: hash.to_owned(),
+        };
+        self.record(ConfigItem::LaunchTemplate(template)).await
+    }
+
+    async fn put_class(&mut self, spec: &ClassSpec) -> Result<(), StepError> {
+        let name = self.settings.pool.queue_name(&spec.name);
+        let class = ResourceClass {
+            name: spec.name.clone(),
+            cpu: spec.cpu,
+            mmem: spec.mmem,
+            queue_url: self.ports.pool.ensure_queue(&name).await?,
+        };
+        self.record(ConfigItem::ResourceClass(class)).await
+    }
+
+    /// The queue goes first: once the item is gone, nobody knows of the queue any more.
+    async fn retire(&mut self, class: &ResourceClass) -> Result<(), StepError> {
+        self.ports.pool.delete_queue(&class.queue_url).await?;
+        self.ports.table.delete_class(&class.name).await?;
+        self.config
+            .resource_classes
+            .retain(|known| known.name != class.name);
+        Ok(())
+    }
+
+    async fn renew_tokens(&mut self) -> Result<(), StepError> {
+        let obtained_at = self.ports.clock.now();
+        let forge = &self.ports.forge;
+        let (registration, removal) =
+            tokio::try_join!(forge.registration_token(), forge.removal_token())?;
+        let tokens = GithubTokens {
+            expires_at: registration.expires_at.min(removal.expires_at),
+            registration: registration.token,
+            removal: removal.token,
+            obtained_at,
+        };
+        self.record(ConfigItem::GithubTokens(tokens)).await
+    }
+
+    async fn resend(&self, class: &ClassName, records: &[InstanceRecord]) -> Result<(), StepError> {
+        let class = self
+            .config
+            .class(class)
+            .ok_or_else(|| NoQueue(class.clone()))?;
+        let now = self.ports.clock.now();
+        let messages: Vec<PoolMessage> = records
+            .iter()
+            .map(|record| PoolMessage::of(record, now))
+            .collect();
+        self.ports.pool.send(&class.queue_url, &messages).await?;
+        Ok(())
+    }
+}
+
+/// How far a step came by itself.
+enum Done {
+    Yes,
+    /// It ends machines: that is done for all such steps at once.
+    Ending,
+}

@@ -1,0 +1,231 @@
+//! A world in memory that behaves: a queue counts its messages, a template its versions, and a
+//! machine that is terminated is not alive any more.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proto::{
+    ids::{InstanceId, PoolName},
+    instance::Secret,
+    message::PoolMessage,
+    table::memory::MemoryTable,
+    time::{Clock, Time},
+};
+
+use super::{
+    RefreshPorts,
+    table::{Feature, Setting, TableAdmin, TableState},
+};
+use crate::ports::{
+    Fleet, FleetAnswer, FleetRequest, Forge, Lease, Machine, Pool, PortError, RunnerToken,
+    TemplateContent, TemplateState,
+};
+
+pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
+
+/// Everything outside the table.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) now: i64,
+    pub(super) table: Option<TableState>,
+    pub(super) queues: BTreeMap<String, Vec<PoolMessage>>,
+    pub(super) template: Option<TemplateState>,
+    pub(super) machines: Vec<Machine>,
+    pub(super) tokens: u32,
+    /// The operation that fails, if any.
+    pub(super) broken: Option<&'static str>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Fakes(Arc<Mutex<World>>);
+
+impl Fakes {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`Self::with`], unless this operation is the broken one.
+    fn call<T>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut World) -> T,
+    ) -> Result<T, PortError> {
+        self.with(|world| {
+            if world.broken == Some(operation) {
+                return Err(PortError {
+                    operation: operation.to_owned(),
+                    code: None,
+                    source: "broken for the test".into(),
+                });
+            }
+            Ok(act(world))
+        })
+    }
+
+    pub(super) fn ports(&self, table: Arc<MemoryTable>) -> RefreshPorts {
+        RefreshPorts {
+            admin: Arc::new(self.clone()),
+            table,
+            pool: Arc::new(self.clone()),
+            fleet: Arc::new(self.clone()),
+            forge: Arc::new(self.clone()),
+            clock: Arc::new(self.clone()),
+        }
+    }
+}
+
+impl Clock for Fakes {
+    fn now(&self) -> Time {
+        self.with(|world| Time::from_millis(world.now))
+    }
+}
+
+#[async_trait]
+impl TableAdmin for Fakes {
+    async fn observe(&self) -> Result<Option<TableState>, PortError> {
+        self.call("observe", |world| world.table.clone())
+    }
+
+    async fn create(&self, _: &PoolName) -> Result<(), PortError> {
+        self.call("create", |world| {
+            world.table = Some(TableState {
+                arn: TABLE_ARN.to_owned(),
+                expiry: Setting::Off,
+                recovery: Setting::Off,
+            });
+        })
+    }
+
+    async fn turn_on(&self, feature: Feature) -> Result<(), PortError> {
+        self.call("turn_on", |world| {
+            let table = world.table.as_mut().expect("the table is made first");
+            match feature {
+                Feature::Expiry => table.expiry = Setting::On,
+                Feature::Recovery => table.recovery = Setting::On,
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Pool for Fakes {
+    async fn receive(&self, _: &str, _: Duration, _: Duration) -> Result<Vec<Lease>, PortError> {
+        unreachable!("refresh leases nothing")
+    }
+
+    async fn delete(&self, _: &str, _: &[String]) -> Result<(), PortError> {
+        unreachable!("refresh deletes no message")
+    }
+
+    async fn give_back(&self, _: &str, _: &[String]) -> Result<(), PortError> {
+        unreachable!("refresh gives nothing back")
+    }
+
+    async fn send(&self, queue_url: &str, messages: &[PoolMessage]) -> Result<(), PortError> {
+        self.call("send", |world| {
+            let queue = world
+                .queues
+                .get_mut(queue_url)
+                .expect("a queue that is there");
+            queue.extend_from_slice(messages);
+        })
+    }
+
+    async fn ensure_queue(&self, name: &str) -> Result<String, PortError> {
+        self.call("ensure_queue", |world| {
+            let url = format!("http://sqs/{name}");
+            world.queues.entry(url.clone()).or_default();
+            url
+        })
+    }
+
+    async fn depth(&self, queue_url: &str) -> Result<Option<u64>, PortError> {
+        self.call("depth", |world| {
+            world.queues.get(queue_url).map(|queue| queue.len() as u64)
+        })
+    }
+
+    async fn delete_queue(&self, queue_url: &str) -> Result<(), PortError> {
+        self.call("delete_queue", |world| drop(world.queues.remove(queue_url)))
+    }
+}
+
+#[async_trait]
+impl Fleet for Fakes {
+    async fn launch(&self, _: &FleetRequest) -> Result<FleetAnswer, PortError> {
+        unreachable!("refresh launches nothing")
+    }
+
+    async fn terminate(
+        &self,
+        ids: &[InstanceId],
+    ) -> Result<Vec<(InstanceId, PortError)>, PortError> {
+        self.call("terminate", |world| {
+            for machine in &mut world.machines {
+                machine.alive &= !ids.contains(&machine.id);
+            }
+            Vec::new()
+        })
+    }
+
+    async fn machines(&self, _: &PoolName) -> Result<Vec<Machine>, PortError> {
+        self.call("machines", |world| world.machines.clone())
+    }
+
+    async fn template(&self, _: &str) -> Result<Option<TemplateState>, PortError> {
+        self.call("template", |world| world.template.clone())
+    }
+
+    async fn put_template(
+        &self,
+        _: &str,
+        _: &TemplateContent,
+        content_hash: &str,
+    ) -> Result<TemplateState, PortError> {
+        self.call("put_template", |world| {
+            let (version, versions) = world
+                .template
+                .as_ref()
+                .map_or((1, 1), |old| (old.version + 1, old.versions + 1));
+            let state = TemplateState {
+                id: "lt-1".to_owned(),
+                version,
+                content_hash: Some(content_hash.to_owned()),
+                versions,
+            };
+            world.template.insert(state).clone()
+        })
+    }
+
+    async fn prune_template(&self, _: &str, keep: usize) -> Result<usize, PortError> {
+        self.call("prune_template", |world| {
+            let template = world.template.as_mut().expect("a template that is there");
+            let old = template.versions.saturating_sub(keep);
+            template.versions -= old;
+            old
+        })
+    }
+}
+
+#[async_trait]
+impl Forge for Fakes {
+    async fn registration_token(&self) -> Result<RunnerToken, PortError> {
+        self.call("registration_token", |world| token(world, 3_600_000))
+    }
+
+    async fn removal_token(&self) -> Result<RunnerToken, PortError> {
+        self.call("removal_token", |world| token(world, 3_500_000))
+    }
+}
+
+fn token(world: &mut World, life: i64) -> RunnerToken {
+    world.tokens += 1;
+    RunnerToken {
+        token: Secret::new(format!("token {}", world.tokens)),
+        expires_at: Time::from_millis(world.now + life),
+    }
+}

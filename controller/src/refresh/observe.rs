@@ -1,0 +1,139 @@
+//! Looks at everything that the plan depends on, and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::{
+    config::Config,
+    ids::{ClassName, Home, InstanceArn, InstanceId},
+    instance::InstanceRecord,
+    provision::ProvisionRecord,
+    state::State,
+    table::TableError,
+};
+
+use super::{Failed, RefreshPorts, RefreshSettings, Report, StepError, plan::Observed};
+use crate::ports::Machine;
+
+/// The world as it is. What cannot be looked at is noted in the report and left out.
+pub(super) async fn observe(
+    settings: &RefreshSettings,
+    ports: &RefreshPorts,
+    table_arn: String,
+    home: Option<&Home>,
+    config: Config,
+    report: &mut Report,
+) -> Observed {
+    let name = settings.pool.resource_name();
+    let (template, machines, queues) = tokio::join!(
+        ports.fleet.template(&name),
+        ports.fleet.machines(&settings.pool),
+        queues(ports, &config),
+    );
+    let template = kept(template, "the launch template", report);
+    let mut machines = kept(machines, "the machines at EC2", report);
+    let mut depths = BTreeMap::new();
+    for (class, depth) in queues {
+        if let Some(depth) = kept(depth, "a queue", report) {
+            depths.insert(class, depth);
+        }
+    }
+
+    let (mut records, mut provisions) = (Some(Vec::new()), Some(Vec::new()));
+    let mut unlisted = BTreeMap::new();
+    if let Some(home) = home {
+        let (live, open) = tokio::join!(live_records(ports), ports.table.open_provisions());
+        records = kept(live, "the live records", report);
+        provisions = kept(open.map(orderly), "the open provisions", report);
+        if let (Some(records), Some(found)) = (&records, &machines) {
+            match unlisted_records(ports, home, records, found).await {
+                Ok(found) => unlisted = found,
+                Err(error) => {
+                    report
+                        .failed
+                        .push((Failed::Look("the records of machines"), error.into()));
+                    // Without them a machine could be taken for one without a record.
+                    machines = None;
+                }
+            }
+        }
+    } else {
+        // No table, no records: nothing can be said of any machine.
+        machines = None;
+    }
+    Observed {
+        table_arn,
+        config,
+        template,
+        queues: depths,
+        records,
+        provisions,
+        machines,
+        unlisted,
+    }
+}
+
+/// The value, or a note of why there is none.
+fn kept<T, E: Into<StepError>>(
+    looked: Result<T, E>,
+    source: &'static str,
+    report: &mut Report,
+) -> Option<T> {
+    looked
+        .map_err(|error| report.failed.push((Failed::Look(source), error.into())))
+        .ok()
+}
+
+async fn queues(
+    ports: &RefreshPorts,
+    config: &Config,
+) -> Vec<(ClassName, Result<Option<u64>, crate::ports::PortError>)> {
+    let looks = config
+        .resource_classes
+        .iter()
+        .map(|class| async { (class.name.clone(), ports.pool.depth(&class.queue_url).await) });
+    futures::future::join_all(looks).await
+}
+
+/// All records in a live state. The index lags behind by moments, so a record may be listed under
+/// two states: the later generation counts.
+async fn live_records(ports: &RefreshPorts) -> Result<Vec<InstanceRecord>, TableError> {
+    let lists = futures::future::try_join_all(
+        State::LIVE.map(|state| ports.table.instances_in(state, None)),
+    )
+    .await?;
+    let mut records: BTreeMap<InstanceId, InstanceRecord> = BTreeMap::new();
+    for record in lists.into_iter().flatten() {
+        match records.get(record.id()) {
+            Some(known) if known.generation >= record.generation => {}
+            Some(_) | None => {
+                records.insert(record.id().clone(), record);
+            }
+        }
+    }
+    Ok(records.into_values().collect())
+}
+
+/// The records, read from the table itself, of machines that are not among the live ones.
+async fn unlisted_records(
+    ports: &RefreshPorts,
+    home: &Home,
+    live: &[InstanceRecord],
+    machines: &[Machine],
+) -> Result<BTreeMap<InstanceId, InstanceRecord>, TableError> {
+    let known: BTreeSet<&InstanceId> = live.iter().map(InstanceRecord::id).collect();
+    let arns: Vec<InstanceArn> = machines
+        .iter()
+        .filter(|machine| machine.alive && !known.contains(&machine.id))
+        .map(|machine| InstanceArn::new(home, &machine.id))
+        .collect();
+    let records = ports.table.instances(&arns).await?;
+    Ok(records
+        .into_iter()
+        .map(|record| (record.id().clone(), record))
+        .collect())
+}
+
+fn orderly(mut provisions: Vec<ProvisionRecord>) -> Vec<ProvisionRecord> {
+    provisions.sort_by(|a, b| a.label.cmp(&b.label));
+    provisions
+}

@@ -1,0 +1,189 @@
+//! What refresh can do, each as a value that says itself in one line.
+
+mod display;
+
+use std::fmt;
+
+use proto::{
+    config::{LaunchTemplate, Parameters, ResourceClass, Schema},
+    ids::{ClassName, InstanceArn, InstanceId},
+    instance::InstanceRecord,
+    provision::ProvisionRecord,
+    state::{State, Terminate},
+    time::Time,
+};
+
+pub(super) use self::display::count_line;
+use super::{ClassSpec, table::TableStep};
+use crate::ports::TemplateState;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The table is missing, or lacks a feature.
+    Table(TableStep),
+    /// The table's item about itself is missing or old.
+    PutSchema {
+        /// As it is.
+        old: Option<Schema>,
+        /// As it should be.
+        new: Schema,
+    },
+    /// The launch template is missing, or its default version has other content.
+    PutTemplate {
+        /// Its name.
+        name: String,
+        /// As it is.
+        old: Option<TemplateState>,
+        /// The wanted content's hash.
+        hash: String,
+    },
+    /// The launch template is right, the configuration says something else.
+    RecordTemplate {
+        /// As the configuration has it.
+        old: Option<LaunchTemplate>,
+        /// As it is.
+        new: LaunchTemplate,
+    },
+    /// The launch template has too many versions.
+    PruneTemplate {
+        /// `lt-…`
+        id: String,
+        /// How many it has.
+        versions: usize,
+    },
+    /// A class is missing, has another size, or its queue is gone.
+    PutClass {
+        /// As the configuration has it.
+        old: Option<ResourceClass>,
+        /// As it should be.
+        new: ClassSpec,
+    },
+    /// A class is no longer wanted.
+    RetireClass(ResourceClass),
+    /// Subnets or times differ.
+    PutParameters {
+        /// As the configuration has them.
+        old: Option<Parameters>,
+        /// As they should be.
+        new: Parameters,
+    },
+    /// GitHub's tokens are missing, or half of their life is over.
+    RenewTokens {
+        /// When the present ones end.
+        ends_at: Option<Time>,
+    },
+    /// A provision's controller died: what it had is ended.
+    Undo {
+        /// The journal.
+        record: Box<ProvisionRecord>,
+        /// Its machines, as far as journal, records and tags know them.
+        machines: Vec<InstanceId>,
+    },
+    /// A machine that is no good any more: its record is locked, then it is terminated.
+    Terminate {
+        /// The machine.
+        arn: InstanceArn,
+        /// Why.
+        because: Because,
+    },
+    /// A machine that no live record knows.
+    TerminateStray {
+        /// The machine.
+        id: InstanceId,
+        /// What of its record.
+        because: Stray,
+    },
+    /// A live record whose machine is gone.
+    Close {
+        /// The machine that was.
+        arn: InstanceArn,
+        /// What the record says.
+        state: State,
+    },
+    /// Idle machines that the queue seems to have lost.
+    Resend {
+        /// Their class.
+        class: ClassName,
+        /// Those to list again.
+        records: Vec<InstanceRecord>,
+    },
+}
+
+impl Step {
+    /// The machines of the provision that this step undoes, if it undoes one.
+    pub(super) fn undone(&self) -> Option<&[InstanceId]> {
+        if let Self::Undo { machines, .. } = self {
+            return Some(machines);
+        }
+        None
+    }
+}
+
+/// Why a machine with a live record is terminated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// It stayed in its state for too long.
+    Expired {
+        /// The state.
+        state: State,
+        /// When it should have left it.
+        threshold: Time,
+    },
+    /// It is idle and its class is gone.
+    ClassRetired {
+        /// The class.
+        class: ClassName,
+        /// The record's generation.
+        generation: u64,
+    },
+    /// It is idle and was made from another version of the launch template.
+    OldTemplate {
+        /// That version.
+        version: i64,
+        /// The record's generation.
+        generation: u64,
+    },
+}
+
+impl Because {
+    /// What must still hold when the record is locked.
+    pub(super) fn lock(&self) -> Terminate {
+        match self {
+            Self::Expired { .. } => Terminate::Expired,
+            Self::ClassRetired { generation, .. } | Self::OldTemplate { generation, .. } => {
+                Terminate::Generation(*generation)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { state, threshold } => write!(f, "{state} past {threshold}"),
+            Self::ClassRetired { class, .. } => write!(f, "idle, class {class} is retired"),
+            Self::OldTemplate { version, .. } => {
+                write!(f, "idle, made from launch template version {version}")
+            }
+        }
+    }
+}
+
+/// What the table says of a machine that no live record knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// Nothing.
+    NoRecord,
+    /// That it is terminated, which it is not.
+    Terminated,
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRecord => "no record",
+            Self::Terminated => "its record says terminated, EC2 shows it alive",
+        })
+    }
+}

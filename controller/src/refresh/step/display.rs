@@ -1,0 +1,189 @@
+//! Steps as people read them, in the style of infrastructure tools: `+` creates, `~` changes,
+//! `-` removes.
+
+use std::fmt;
+
+use proto::config::{LaunchTemplate, Parameters, ResourceClass, Schema};
+use serde_json::Value;
+
+use super::Step;
+use crate::{ports::TemplateState, refresh::ClassSpec};
+
+/// What a step does, as the first character of its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Create,
+    Change,
+    Remove,
+}
+
+impl Step {
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Table(_)
+            | Self::PutSchema { old: None, .. }
+            | Self::PutTemplate { old: None, .. }
+            | Self::RecordTemplate { old: None, .. }
+            | Self::PutClass { old: None, .. }
+            | Self::PutParameters { old: None, .. }
+            | Self::RenewTokens { ends_at: None }
+            | Self::Resend { .. } => Mark::Create,
+            Self::PutSchema { old: Some(_), .. }
+            | Self::PutTemplate { old: Some(_), .. }
+            | Self::RecordTemplate { old: Some(_), .. }
+            | Self::PutClass { old: Some(_), .. }
+            | Self::PutParameters { old: Some(_), .. }
+            | Self::RenewTokens { ends_at: Some(_) } => Mark::Change,
+            Self::PruneTemplate { .. }
+            | Self::RetireClass(_)
+            | Self::Undo { .. }
+            | Self::Terminate { .. }
+            | Self::TerminateStray { .. }
+            | Self::Close { .. } => Mark::Remove,
+        }
+    }
+}
+
+/// How many steps create, change and remove.
+pub(in crate::refresh) fn count_line(steps: &[Step]) -> String {
+    let count = |mark| steps.iter().filter(|step| step.mark() == mark).count();
+    if steps.is_empty() {
+        return "nothing to do".to_owned();
+    }
+    format!(
+        "plan: {} to create, {} to change, {} to remove",
+        count(Mark::Create),
+        count(Mark::Change),
+        count(Mark::Remove)
+    )
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.mark() {
+            Mark::Create => "+ ",
+            Mark::Change => "~ ",
+            Mark::Remove => "- ",
+        })?;
+        match self {
+            Self::Table(step) => step.fmt(f),
+            Self::PutSchema { old, new } => schema(f, old.as_ref(), new),
+            Self::PutTemplate { name, old, hash } => put_template(f, name, old.as_ref(), hash),
+            Self::RecordTemplate { old, new } => record_template(f, old.as_ref(), new),
+            Self::PruneTemplate { id, versions } => {
+                write!(
+                    f,
+                    "old versions of launch template {id} ({versions} in all)"
+                )
+            }
+            Self::PutClass { old, new } => put_class(f, old.as_ref(), new),
+            Self::RetireClass(class) => write!(f, "class {} and its queue", class.name),
+            Self::PutParameters { old: None, .. } => f.write_str("parameters"),
+            Self::PutParameters {
+                old: Some(old),
+                new,
+            } => {
+                write!(f, "parameters: {}", differences(old, new))
+            }
+            Self::RenewTokens { ends_at: None } => f.write_str("GitHub tokens"),
+            Self::RenewTokens {
+                ends_at: Some(ends_at),
+            } => {
+                write!(f, "GitHub tokens: ending {ends_at} → new ones")
+            }
+            Self::Undo { record, machines } => write!(
+                f,
+                "provision {} ({}, silent since {}) with {} machines",
+                record.label,
+                record.phase,
+                record.beat,
+                machines.len()
+            ),
+            Self::Terminate { arn, because } => write!(f, "machine {} ({because})", arn.id()),
+            Self::TerminateStray { id, because } => write!(f, "machine {id} ({because})"),
+            Self::Close { arn, state } => {
+                let id = arn.id();
+                write!(f, "record of {id} ({state}, but EC2 has it no more)")
+            }
+            Self::Resend { class, records } => {
+                let count = records.len();
+                write!(f, "{count} messages for idle machines of class {class}")
+            }
+        }
+    }
+}
+
+fn schema(f: &mut fmt::Formatter<'_>, old: Option<&Schema>, new: &Schema) -> fmt::Result {
+    match old {
+        None => write!(f, "schema {}", new.version),
+        Some(old) if old.version == new.version => {
+            write!(f, "schema: table {} → {}", old.table_arn, new.table_arn)
+        }
+        Some(old) => write!(f, "schema {} → {}", old.version, new.version),
+    }
+}
+
+fn put_template(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    old: Option<&TemplateState>,
+    hash: &str,
+) -> fmt::Result {
+    let Some(old) = old else {
+        return write!(f, "launch template {name} ({})", short(hash));
+    };
+    let before = old.content_hash.as_deref().map_or("unknown", short);
+    let (version, after) = (old.version, short(hash));
+    write!(
+        f,
+        "launch template {name}: version {version} ({before}) → new version ({after})"
+    )
+}
+
+fn record_template(
+    f: &mut fmt::Formatter<'_>,
+    old: Option<&LaunchTemplate>,
+    new: &LaunchTemplate,
+) -> fmt::Result {
+    f.write_str("launch template in use: ")?;
+    if let Some(old) = old {
+        write!(f, "{} version {} → ", old.id, old.version)?;
+    }
+    write!(f, "{} version {}", new.id, new.version)
+}
+
+/// As much of a hash as people compare.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn put_class(
+    f: &mut fmt::Formatter<'_>,
+    old: Option<&ResourceClass>,
+    new: &ClassSpec,
+) -> fmt::Result {
+    let size = |cpu, mmem| format!("{cpu} vCPU, {mmem} MiB");
+    let wanted = size(new.cpu, new.mmem);
+    match old.map(|old| size(old.cpu, old.mmem)) {
+        None => write!(f, "class {} ({wanted}) and its queue", new.name),
+        Some(present) if present == wanted => {
+            write!(f, "class {}: its queue is gone → new queue", new.name)
+        }
+        Some(present) => write!(f, "class {}: {present} → {wanted}", new.name),
+    }
+}
+
+/// The fields that differ: `idleTimeSec 420 → 600`.
+fn differences(old: &Parameters, new: &Parameters) -> String {
+    let fields = |parameters| match serde_json::to_value(parameters) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let old = fields(old);
+    fields(new)
+        .iter()
+        .filter(|(name, value)| old.get(*name) != Some(value))
+        .map(|(name, value)| format!("{name} {} → {value}", old.get(name).unwrap_or(&Value::Null)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,137 @@
+//! The table itself, which must be there before anything else can be looked at.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use proto::ids::PoolName;
+
+use crate::ports::PortError;
+
+/// Something that a table can do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// It forgets items whose time is up (TTL).
+    Expiry,
+    /// It can be restored to any second of the last weeks.
+    Recovery,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expiry => "expiry of items",
+            Self::Recovery => "point-in-time recovery",
+        })
+    }
+}
+
+/// Whether a [`Feature`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+    /// The endpoint does not know it.
+    NotOffered,
+}
+
+/// A table that is there and can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableState {
+    /// Names the partition, region and account of the pool.
+    pub arn: String,
+    /// Whether items expire.
+    pub expiry: Setting,
+    /// Whether it can be restored.
+    pub recovery: Setting,
+}
+
+/// The administration of the pool's table.
+#[async_trait]
+pub trait TableAdmin: Send + Sync {
+    /// The table as it is, none if there is none; waits for one that is being made.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be asked, is on its way out, or is not one of Paddock's.
+    async fn observe(&self) -> Result<Option<TableState>, PortError>;
+
+    /// Makes the table and waits until it can be used. One that is there is no error.
+    async fn create(&self, pool: &PoolName) -> Result<(), PortError>;
+
+    /// Turns a feature on. An endpoint that does not know it is no error.
+    async fn turn_on(&self, feature: Feature) -> Result<(), PortError>;
+}
+
+/// Something to do about the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableStep {
+    /// It is not there.
+    Create {
+        /// Its name.
+        name: String,
+    },
+    /// It lacks a feature.
+    TurnOn(Feature),
+}
+
+impl fmt::Display for TableStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { name } => write!(f, "table {name}"),
+            Self::TurnOn(feature) => write!(f, "table: {feature}"),
+        }
+    }
+}
+
+/// What to do about the table, in this order.
+pub(super) fn plan(name: &str, table: Option<&TableState>) -> Vec<TableStep> {
+    let lacks =
+        |pick: fn(&TableState) -> Setting| table.is_none_or(|table| pick(table) == Setting::Off);
+    let create = TableStep::Create {
+        name: name.to_owned(),
+    };
+    [
+        (table.is_none(), create),
+        (
+            lacks(|table| table.expiry),
+            TableStep::TurnOn(Feature::Expiry),
+        ),
+        (
+            lacks(|table| table.recovery),
+            TableStep::TurnOn(Feature::Recovery),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, step)| wanted.then_some(step))
+    .collect()
+}
+
+/// Does one step.
+pub(super) async fn apply(
+    admin: &dyn TableAdmin,
+    pool: &PoolName,
+    step: &TableStep,
+) -> Result<(), PortError> {
+    match step {
+        TableStep::Create { .. } => admin.create(pool).await,
+        TableStep::TurnOn(feature) => admin.turn_on(*feature).await,
+    }
+}
+
+/// Makes sure that the pool's table is there with all that the endpoint offers; the table.
+///
+/// # Errors
+///
+/// When it cannot be asked or made.
+pub async fn ensure_table(
+    admin: &dyn TableAdmin,
+    pool: &PoolName,
+) -> Result<Option<TableState>, PortError> {
+    let steps = plan(&pool.resource_name(), admin.observe().await?.as_ref());
+    for step in &steps {
+        apply(admin, pool, step).await?;
+    }
+    admin.observe().await
+}

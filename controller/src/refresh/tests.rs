@@ -1,0 +1,528 @@
+//! Whole refreshes on the world in memory. Each ends with a second run that plans nothing.
+
+use std::sync::Arc;
+
+use proto::{
+    config::{Config, ConfigItem, Parameters, Schema},
+    ids::{Home, InstanceArn, InstanceId},
+    instance::{InstanceRecord, UsageClass},
+    provision::{Phase, ProvisionRecord, Request},
+    signal::{Report as Signalled, Signal},
+    state::State,
+    table::{Outcome, Table, memory::MemoryTable},
+    time::Time,
+};
+
+use super::{
+    ClassSpec, Failed, RefreshSettings, Report,
+    fakes::{Fakes, TABLE_ARN},
+    refresh,
+    step::{Because, Step, Stray},
+};
+use crate::ports::{Machine, TemplateContent};
+
+const SECOND: i64 = 1000;
+const MINUTE: i64 = 60 * SECOND;
+/// The present at the start: late enough that things can have happened before.
+const START: i64 = 24 * 60 * MINUTE;
+
+struct Scene {
+    settings: RefreshSettings,
+    fakes: Fakes,
+    table: Arc<MemoryTable>,
+}
+
+impl Scene {
+    /// A pool that nobody has made yet.
+    fn bare() -> Self {
+        let fakes = Fakes::default();
+        fakes.with(|world| world.now = START);
+        let settings = RefreshSettings {
+            pool: "p".parse().unwrap(),
+            template: TemplateContent {
+                ami: "ami-1".into(),
+                iam_instance_profile: "paddock".into(),
+                security_group_ids: vec!["sg-1".into()],
+                user_data: b"{}".to_vec(),
+                tags: vec![("paddock:pool".into(), "p".into())],
+            },
+            classes: vec![class("large", 2, 4096), class("xlarge", 4, 8192)],
+            parameters: Parameters {
+                subnet_ids: vec!["subnet-1".into()],
+                idle_time_sec: 420,
+                max_runtime_sec: 1800,
+                claim_timeout_sec: 30,
+                fleet_timeout_sec: 180,
+                release_timeout_sec: 120,
+                healthy_within_sec: 15,
+            },
+            dry_run: false,
+        };
+        Self {
+            settings,
+            fakes,
+            table: Arc::default(),
+        }
+    }
+
+    /// A pool that was refreshed.
+    async fn made() -> Self {
+        let scene = Self::bare();
+        scene.run().await;
+        scene
+    }
+
+    async fn run(&self) -> Report {
+        let ports = self.fakes.ports(self.table.clone());
+        refresh(&self.settings, &ports, &mut |_| ()).await
+    }
+
+    /// Runs once, expects no failure, and then nothing more to do; the steps of the first run.
+    async fn settles(&self) -> Vec<Step> {
+        let report = self.run().await;
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        let again = self.run().await;
+        assert_eq!(again.planned, [], "the second run plans something");
+        assert!(again.failed.is_empty(), "{:?}", again.failed);
+        report.planned
+    }
+
+    async fn config(&self) -> Config {
+        self.table.config().await.unwrap()
+    }
+
+    async fn state(&self, n: u8) -> State {
+        self.table.instance(&arn(n)).await.unwrap().unwrap().state
+    }
+
+    fn is_alive(&self, n: u8) -> bool {
+        self.fakes
+            .with(|world| world.machines.iter().any(|m| m.id == id(n) && m.alive))
+    }
+
+    /// A machine at EC2, launched so many minutes ago.
+    fn machine(&self, n: u8, minutes: i64, fleet: Option<&str>) {
+        self.fakes.with(|world| {
+            world.machines.push(Machine {
+                id: id(n),
+                alive: true,
+                launched_at: Time::from_millis(world.now - minutes * MINUTE),
+                fleet: fleet.map(str::to_owned),
+            });
+        });
+    }
+
+    /// A machine with its record: ten minutes old, in its state for two.
+    async fn instance(&self, n: u8, state: State, edit: impl FnOnce(&mut InstanceRecord)) {
+        self.machine(n, 10, None);
+        let mut record = record(n, state);
+        edit(&mut record);
+        let written = self.table.insert_instance(&record).await.unwrap();
+        assert!(matches!(written, Outcome::Applied(_)));
+    }
+
+    async fn provision(&self, beat: i64, edit: impl FnOnce(&mut ProvisionRecord)) {
+        let mut record = ProvisionRecord {
+            run: "7".parse().unwrap(),
+            label: "7".parse().unwrap(),
+            revision: 1,
+            request: Request {
+                count: 2,
+                resource_class: "large".parse().unwrap(),
+                usage_class: UsageClass::OnDemand,
+                allowed_instance_types: vec!["c*".into()],
+                max_runtime_sec: 1800,
+            },
+            phase: Phase::Open,
+            client_token: "token.1".into(),
+            claimed: vec![],
+            launched: vec![],
+            started_at: Time::from_millis(START - 5 * MINUTE),
+            beat: Time::from_millis(beat),
+            error: None,
+            expires_at: None,
+        };
+        edit(&mut record);
+        self.table.put_provision(&record).await.unwrap();
+    }
+}
+
+fn class(name: &str, cpu: u32, mmem: u32) -> ClassSpec {
+    ClassSpec {
+        name: name.parse().unwrap(),
+        cpu,
+        mmem,
+    }
+}
+
+fn id(n: u8) -> InstanceId {
+    format!("i-{n:017x}").parse().unwrap()
+}
+
+fn arn(n: u8) -> InstanceArn {
+    InstanceArn::new(&Home::of_arn(TABLE_ARN).unwrap(), &id(n))
+}
+
+fn record(n: u8, state: State) -> InstanceRecord {
+    InstanceRecord {
+        arn: arn(n),
+        state,
+        label: None,
+        threshold: (state != State::Terminated).then(|| Time::from_millis(START + 5 * MINUTE)),
+        generation: 4,
+        since: Time::from_millis(START - 2 * MINUTE),
+        created_at: Time::from_millis(START - 10 * MINUTE),
+        resource_class: "large".parse().unwrap(),
+        instance_type: "m6i.large".into(),
+        zone: "us-east-1a".into(),
+        usage_class: UsageClass::OnDemand,
+        cpu: 2,
+        mmem: 4096,
+        template_version: 1,
+        token: None,
+        reason: None,
+        expires_at: None,
+        heartbeat: None,
+        report: Some(Signalled {
+            signal: Signal::RemoveRegOk,
+            generation: 4,
+            at: Time::from_millis(START - MINUTE),
+            detail: None,
+        }),
+        runner: None,
+        job: None,
+        health: None,
+    }
+}
+
+fn lines(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_bare_account_becomes_a_pool() {
+    let scene = Scene::bare();
+    let steps = lines(&scene.settles().await);
+    assert_eq!(steps.len(), 9, "{steps:#?}");
+    assert_eq!(steps[0], "+ table paddock-p");
+    assert_eq!(steps[3], "+ schema 1");
+    assert!(
+        steps[4].starts_with("+ launch template paddock-p ("),
+        "{}",
+        steps[4]
+    );
+    assert_eq!(steps[5], "+ class large (2 vCPU, 4096 MiB) and its queue");
+    assert_eq!(steps[8], "+ GitHub tokens");
+    let config = scene.config().await;
+    assert_eq!(config.schema.unwrap().table_arn, TABLE_ARN);
+    assert_eq!(config.launch_template.unwrap().version, 1);
+    assert_eq!(
+        config.resource_classes[1].queue_url,
+        "http://sqs/paddock-p-xlarge"
+    );
+    // The removal token ends first.
+    let ends = config.github_tokens.unwrap().expires_at;
+    assert_eq!(ends, Time::from_millis(START + 3_500_000));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_all_and_does_nothing() {
+    let mut scene = Scene::bare();
+    scene.settings.dry_run = true;
+    let ports = scene.fakes.ports(scene.table.clone());
+    let mut said = Vec::new();
+    let report = refresh(&scene.settings, &ports, &mut |line| {
+        said.push(line.to_owned());
+    })
+    .await;
+    assert_eq!(report.planned.len(), 9);
+    assert_eq!(
+        said.last().unwrap(),
+        "plan: 9 to create, 0 to change, 0 to remove"
+    );
+    assert_eq!(scene.config().await, Config::default());
+    scene.fakes.with(|world| {
+        assert!(world.table.is_none() && world.template.is_none() && world.queues.is_empty());
+    });
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_with_words() {
+    let scene = Scene::made().await;
+    let newer = Schema {
+        version: 99,
+        table_arn: TABLE_ARN.into(),
+    };
+    scene
+        .table
+        .put_config(&ConfigItem::Schema(newer))
+        .await
+        .unwrap();
+    let report = scene.run().await;
+    assert_eq!(report.planned, []);
+    let (failed, error) = &report.failed[0];
+    assert_eq!(*failed, Failed::Look("the configuration"));
+    assert!(error.to_string().contains("schema 99"), "{error}");
+}
+
+#[tokio::test]
+async fn new_content_makes_a_version_and_ends_idle_machines_of_the_old_one() {
+    let mut scene = Scene::made().await;
+    scene.instance(1, State::Idle, |_| ()).await;
+    scene
+        .instance(2, State::Running, |record| {
+            record.label = Some("9".parse().unwrap());
+        })
+        .await;
+    scene.settings.template.ami = "ami-2".into();
+    let steps = scene.settles().await;
+    assert!(
+        matches!(steps[0], Step::PutTemplate { old: Some(_), .. }),
+        "{steps:?}"
+    );
+    let old = Because::OldTemplate {
+        version: 1,
+        generation: 4,
+    };
+    assert_eq!(
+        steps[1],
+        Step::Terminate {
+            arn: arn(1),
+            because: old
+        }
+    );
+    assert_eq!(scene.config().await.launch_template.unwrap().version, 2);
+    assert_eq!(scene.state(1).await, State::Terminated);
+    assert!(!scene.is_alive(1) && scene.is_alive(2));
+}
+
+#[tokio::test]
+async fn old_versions_are_pruned() {
+    let mut scene = Scene::made().await;
+    for n in 0..12 {
+        scene.settings.template.ami = format!("ami-{n}0");
+        scene.settles().await;
+    }
+    scene
+        .fakes
+        .with(|world| assert!(world.template.as_ref().unwrap().versions <= 11));
+}
+
+#[tokio::test]
+async fn classes_parameters_and_queues_follow_the_settings() {
+    let mut scene = Scene::made().await;
+    scene
+        .instance(1, State::Idle, |record| {
+            record.resource_class = "xlarge".parse().unwrap();
+        })
+        .await;
+    scene.settings.classes = vec![class("large", 2, 8192)];
+    scene.settings.parameters.idle_time_sec = 600;
+    let steps = lines(&scene.settles().await);
+    assert_eq!(
+        steps,
+        [
+            "~ class large: 2 vCPU, 4096 MiB → 2 vCPU, 8192 MiB".to_owned(),
+            "- class xlarge and its queue".to_owned(),
+            "~ parameters: idleTimeSec 420 → 600".to_owned(),
+            format!("- machine {} (idle, class xlarge is retired)", id(1)),
+        ]
+    );
+    assert!(!scene.is_alive(1));
+
+    scene.fakes.with(|world| world.queues.clear());
+    assert_eq!(
+        lines(&scene.settles().await),
+        ["~ class large: its queue is gone → new queue"]
+    );
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_when_half_over() {
+    let scene = Scene::made().await;
+    scene.fakes.with(|world| world.now += 29 * MINUTE);
+    assert_eq!(scene.settles().await, []);
+    scene.fakes.with(|world| world.now += MINUTE);
+    let steps = scene.settles().await;
+    assert!(
+        matches!(steps[..], [Step::RenewTokens { ends_at: Some(_) }]),
+        "{steps:?}"
+    );
+}
+
+#[tokio::test]
+async fn expired_machines_of_every_live_state_end() {
+    let scene = Scene::made().await;
+    for (n, state) in (1..).zip(State::LIVE) {
+        let past = Time::from_millis(START - 1);
+        scene
+            .instance(n, state, |record| record.threshold = Some(past))
+            .await;
+    }
+    assert_eq!(scene.settles().await.len(), 4);
+    for n in 1..=4 {
+        assert_eq!(scene.state(n).await, State::Terminated);
+        assert!(!scene.is_alive(n));
+    }
+}
+
+#[tokio::test]
+async fn a_dead_controllers_provision_is_undone() {
+    let scene = Scene::made().await;
+    let label = || Some("7".parse().unwrap());
+    // Claimed; given back meanwhile; launched; launched without record; launched, not journaled.
+    scene
+        .instance(1, State::Claimed, |record| record.label = label())
+        .await;
+    scene
+        .instance(2, State::Running, |record| {
+            record.label = Some("8".parse().unwrap());
+        })
+        .await;
+    scene
+        .instance(3, State::Created, |record| record.label = label())
+        .await;
+    scene.machine(4, 1, None);
+    scene.machine(5, 1, Some("token.1"));
+    scene
+        .provision(START - 2 * MINUTE, |record| {
+            record.claimed = vec![id(1), id(2)];
+            record.launched = vec![id(3), id(4)];
+        })
+        .await;
+    let steps = scene.settles().await;
+    assert!(
+        matches!(&steps[..], [Step::Undo { machines, .. }] if machines.len() == 5),
+        "{steps:?}"
+    );
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(|n| scene.is_alive(n)),
+        [false, true, false, false, false]
+    );
+    assert_eq!(scene.state(2).await, State::Running);
+    let run = "7".parse().unwrap();
+    let closed = scene.table.provisions_of(&run).await.unwrap().remove(0);
+    assert_eq!((closed.phase, closed.revision), (Phase::RolledBack, 3));
+    assert!(closed.error.is_some() && closed.expires_at.is_some());
+}
+
+#[tokio::test]
+async fn a_provision_at_work_is_left_alone() {
+    let scene = Scene::made().await;
+    scene
+        .instance(1, State::Claimed, |record| {
+            record.label = Some("7".parse().unwrap());
+        })
+        .await;
+    scene
+        .provision(START - 30 * SECOND, |record| record.claimed = vec![id(1)])
+        .await;
+    assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
+    let scene = Scene::made().await;
+    scene.machine(1, 6, None);
+    scene.machine(2, 4, None);
+    scene.instance(3, State::Terminated, |_| ()).await;
+    scene.instance(4, State::Running, |_| ()).await;
+    scene
+        .instance(5, State::Created, |record| {
+            record.created_at = Time::from_millis(START);
+        })
+        .await;
+    scene
+        .fakes
+        .with(|world| world.machines.retain(|m| m.id != id(4) && m.id != id(5)));
+    assert_eq!(
+        scene.settles().await,
+        [
+            Step::Close {
+                arn: arn(4),
+                state: State::Running
+            },
+            Step::TerminateStray {
+                id: id(1),
+                because: Stray::NoRecord
+            },
+            Step::TerminateStray {
+                id: id(3),
+                because: Stray::Terminated
+            },
+        ]
+    );
+    assert_eq!([1, 2, 3].map(|n| scene.is_alive(n)), [false, true, false]);
+    assert_eq!(scene.state(4).await, State::Terminated);
+    assert_eq!(scene.state(5).await, State::Created);
+}
+
+#[tokio::test]
+async fn idle_machines_that_the_queue_lost_are_listed_again() {
+    let scene = Scene::made().await;
+    scene.instance(1, State::Idle, |_| ()).await;
+    scene
+        .instance(2, State::Idle, |record| {
+            record.since = Time::from_millis(START);
+        })
+        .await;
+    scene
+        .instance(3, State::Idle, |record| record.report = None)
+        .await;
+    let report = scene.run().await;
+    let [Step::Resend { records, .. }] = &report.planned[..] else {
+        panic!("{:?}", report.planned)
+    };
+    assert_eq!(records.len(), 1);
+    // The release that pooled the second one sends its message.
+    scene.fakes.with(|world| {
+        let queue = world.queues.get_mut("http://sqs/paddock-p-large").unwrap();
+        assert_eq!(queue[0].id, id(1));
+        queue.push(queue[0].clone());
+    });
+    assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn each_step_fails_alone() {
+    for (broken, failures) in [
+        ("machines", 1),
+        ("template", 1),
+        ("put_template", 1),
+        ("ensure_queue", 2),
+        ("registration_token", 1),
+    ] {
+        let scene = Scene::bare();
+        scene.fakes.with(|world| world.broken = Some(broken));
+        let report = scene.run().await;
+        assert_eq!(
+            report.failed.len(),
+            failures,
+            "{broken}: {:?}",
+            report.failed
+        );
+        assert!(scene.config().await.parameters.is_some(), "{broken}");
+        // What failed is made up for once the cause is gone.
+        scene.fakes.with(|world| world.broken = None);
+        scene.settles().await;
+        assert!(scene.config().await.github_tokens.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_terminated_fails_its_step_and_ends_next_time() {
+    let scene = Scene::made().await;
+    let past = Time::from_millis(START - 1);
+    scene
+        .instance(1, State::Running, |record| record.threshold = Some(past))
+        .await;
+    scene.fakes.with(|world| world.broken = Some("terminate"));
+    let report = scene.run().await;
+    assert!(matches!(&report.failed[0].0, Failed::Step(step) if **step == report.planned[0]));
+    scene.fakes.with(|world| world.broken = None);
+    let stray = Step::TerminateStray {
+        id: id(1),
+        because: Stray::Terminated,
+    };
+    assert_eq!(scene.settles().await, [stray]);
+}

@@ -1,0 +1,327 @@
+//! Release: a run gives its machines back; also the way back of a provision that failed.
+//!
+//! `running → idle` in the table, then each machine's agent deregisters its runner and cleans up;
+//! only then does the queue list it. It may be repeated at any point, and by two jobs at once.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use proto::{
+    config::{GithubTokens, Parameters},
+    ids::{InstanceId, Label},
+    instance::InstanceRecord,
+    message::PoolMessage,
+    provision::Phase,
+    signal::Signal,
+    state::{State, Terminate, Transition},
+    table::{Outcome, TableError},
+};
+
+use crate::{
+    backoff::Looks,
+    journal::{Journal, JournalError},
+    output::Console,
+    ports::PortError,
+    settings::run::ReleaseSettings,
+    world::World,
+};
+
+/// Machines could not be given back.
+#[derive(Debug, thiserror::Error)]
+pub enum GiveBackError {
+    /// The table could not be asked.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// AWS could not be asked.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The journal could not be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Refresh has not done its part.
+    #[error("the pool is not ready: it has no parameters; run `controller refresh` first")]
+    NotSetUp,
+}
+
+/// What became of the machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenBack {
+    /// Warm, clean and listed.
+    pub pooled: Vec<InstanceId>,
+    /// Terminated, and why.
+    pub terminated: Vec<(InstanceId, String)>,
+    /// Not ours any more: gone, or another run's.
+    pub gone: Vec<InstanceId>,
+}
+
+/// On what terms machines are given back.
+pub(crate) struct Terms<'a> {
+    /// Whose they are.
+    pub(crate) label: &'a Label,
+    /// The pool's times.
+    pub(crate) parameters: &'a Parameters,
+    /// GitHub's tokens, if there are any.
+    pub(crate) tokens: Option<&'a GithubTokens>,
+    /// What idle machines have to be made from; older ones are terminated.
+    pub(crate) template_version: Option<i64>,
+}
+
+/// Gives back all machines of a run, or those of one label.
+///
+/// # Errors
+///
+/// When AWS cannot be asked. Repeating the release goes on where this one ended.
+pub async fn release(
+    world: &World,
+    settings: &ReleaseSettings,
+    config: &proto::config::Config,
+    console: &Console,
+) -> Result<GivenBack, GiveBackError> {
+    let parameters = config.parameters.as_ref().ok_or(GiveBackError::NotSetUp)?;
+    let mut all = GivenBack::default();
+    let mut found = false;
+    for record in world.table.provisions_of(&settings.run).await? {
+        if settings.label.as_ref().is_some_and(|label| *label != record.label) {
+            continue;
+        }
+        found = true;
+        match record.phase {
+            Phase::Committed => {}
+            Phase::Released | Phase::RolledBack => {
+                console.say(format!("label {}: {} already", record.label, record.phase));
+                continue;
+            }
+            Phase::Open | Phase::RollingBack => {
+                console.say(format!(
+                    "label {}: its provision is {}; it or refresh will end that",
+                    record.label, record.phase
+                ));
+                continue;
+            }
+        }
+        let terms = Terms {
+            label: &record.label,
+            parameters,
+            tokens: config.github_tokens.as_ref(),
+            template_version: config.launch_template.as_ref().map(|template| template.version),
+        };
+        let machines: Vec<InstanceId> = record.machines().cloned().collect();
+        let given = give_back(world, &terms, &machines, console).await?;
+        all.pooled.extend(given.pooled);
+        all.terminated.extend(given.terminated);
+        all.gone.extend(given.gone);
+        let mut journal = Journal::resume(world, record);
+        match journal.write(|record| record.phase = Phase::Released).await {
+            // Another release of the same run was faster.
+            Ok(()) | Err(JournalError::TakenOver(_)) => {}
+            Err(error @ JournalError::Table(_)) => return Err(error.into()),
+        }
+    }
+    if !found {
+        console.say("nothing to release: this run has provisioned no machines here");
+    }
+    Ok(all)
+}
+
+/// What a look at a released machine says.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    Busy,
+    Waiting,
+    Unfit(String),
+    Gone,
+}
+
+fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
+    let Some(record) = record.filter(|record| record.generation == generation) else {
+        return Verdict::Gone;
+    };
+    match record.fresh_report() {
+        Some(report) => match report.signal {
+            Signal::RemoveRegOk => match record.unhealthy() {
+                None => Verdict::Clean,
+                Some(reason) => Verdict::Unfit(reason.to_owned()),
+            },
+            Signal::RemoveRegFailed | Signal::Failed | Signal::RegFailed => {
+                Verdict::Unfit(report.detail.clone().unwrap_or_else(|| "it could not be cleaned".into()))
+            }
+            Signal::Interrupted => Verdict::Unfit("EC2 takes it away (spot interruption)".into()),
+            Signal::Ok | Signal::RegOk if record.job.is_some() => Verdict::Busy,
+            Signal::Ok | Signal::RegOk => Verdict::Waiting,
+        },
+        None if record.job.is_some() => Verdict::Busy,
+        None => Verdict::Waiting,
+    }
+}
+
+/// Gives machines of one label back; those that do not bear it (any more) are left alone.
+pub(crate) async fn give_back(
+    world: &World,
+    terms: &Terms<'_>,
+    ids: &[InstanceId],
+    console: &Console,
+) -> Result<GivenBack, GiveBackError> {
+    let started = world.now();
+    let deadline = started + terms.parameters.release_timeout();
+    let mut given = GivenBack::default();
+    let mut open: BTreeMap<InstanceId, u64> = BTreeMap::new();
+    let mut unfit: Vec<(InstanceId, u64, String)> = Vec::new();
+    let releases = ids.iter().map(async |id| (id, free(world, terms, id).await));
+    for (id, freed) in join_all(releases).await {
+        match freed? {
+            Freed::Idle(generation) => {
+                open.insert(id.clone(), generation);
+            }
+            Freed::Ended(generation, why) => unfit.push((id.clone(), generation, why)),
+            Freed::NotOurs => given.gone.push(id.clone()),
+        }
+    }
+    let mut looks = Looks::default();
+    while !open.is_empty() {
+        let arns: Vec<_> = open.keys().map(|id| world.arn(id)).collect();
+        let records = world.table.instances(&arns).await?;
+        let now = world.now();
+        let mut clean = Vec::new();
+        let mut busy = 0;
+        open.retain(|id, generation| {
+            let record = records.iter().find(|record| record.id() == id);
+            let verdict = judge(record, *generation);
+            match (verdict, record) {
+                (Verdict::Clean, Some(record)) => {
+                    match terms.template_version {
+                        Some(version) if version != record.template_version => {
+                            unfit.push((id.clone(), *generation, "its launch template is old".into()));
+                        }
+                        Some(_) | None => clean.push(record.clone()),
+                    }
+                    false
+                }
+                (Verdict::Unfit(why), _) => {
+                    unfit.push((id.clone(), *generation, why));
+                    false
+                }
+                (Verdict::Gone | Verdict::Clean, _) => {
+                    given.gone.push(id.clone());
+                    false
+                }
+                (Verdict::Busy | Verdict::Waiting, _) if now >= deadline => {
+                    let job = record.and_then(|record| record.job.as_ref());
+                    let why = match job {
+                        Some(job) => format!("its job `{}` did not end in time", job.name),
+                        None => "its agent did not deregister in time".to_owned(),
+                    };
+                    unfit.push((id.clone(), *generation, why));
+                    false
+                }
+                (Verdict::Busy, _) => {
+                    busy += 1;
+                    true
+                }
+                (Verdict::Waiting, _) => true,
+            }
+        });
+        pool(world, &clean, console).await?;
+        given.pooled.extend(clean.iter().map(|record| record.id().clone()));
+        if !open.is_empty() {
+            looks.progress(now, || {
+                let waiting: Vec<&str> = open.keys().map(InstanceId::as_str).collect();
+                console.say(format!(
+                    "waiting for {} to deregister ({busy} busy with a job)",
+                    waiting.join(", ")
+                ));
+            });
+            looks.pause().await;
+        }
+    }
+    end(world, unfit, &mut given, console).await?;
+    Ok(given)
+}
+
+/// What freeing one machine came to; with the generation that it is in now.
+enum Freed {
+    Idle(u64),
+    Ended(u64, String),
+    NotOurs,
+}
+
+async fn free(world: &World, terms: &Terms<'_>, id: &InstanceId) -> Result<Freed, TableError> {
+    let transition = Transition::Release {
+        label: terms.label.clone(),
+        token: terms.tokens.map(|tokens| tokens.removal.clone()),
+        idle_time: terms.parameters.idle_time(),
+    };
+    let change = transition.change(world.now());
+    Ok(match world.table.change_instance(&world.arn(id), &change).await? {
+        Outcome::Applied(record) => Freed::Idle(record.generation),
+        // Released before, by us or by another job of the run: go on where that ended.
+        Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
+            Freed::Idle(current.generation)
+        }
+        Outcome::Conflict(Some(current))
+            if current.label.as_ref() == Some(terms.label) && current.state != State::Terminated =>
+        {
+            Freed::Ended(current.generation, "its time was over".to_owned())
+        }
+        Outcome::Conflict(_) => Freed::NotOurs,
+    })
+}
+
+/// Lists clean machines, a queue at a time.
+async fn pool(
+    world: &World,
+    clean: &[InstanceRecord],
+    console: &Console,
+) -> Result<(), GiveBackError> {
+    if clean.is_empty() {
+        return Ok(());
+    }
+    let config = world.table.config().await?;
+    let now = world.now();
+    for class in &config.resource_classes {
+        let messages: Vec<PoolMessage> = clean
+            .iter()
+            .filter(|record| record.resource_class == class.name)
+            .map(|record| PoolMessage::of(record, now))
+            .collect();
+        if !messages.is_empty() {
+            world.pool.send(&class.queue_url, &messages).await?;
+        }
+    }
+    for record in clean {
+        console.say(format!("{} is back in the pool", record.id()));
+    }
+    Ok(())
+}
+
+/// Terminates machines that must not be pooled, if they are still in the generation looked at.
+async fn end(
+    world: &World,
+    unfit: Vec<(InstanceId, u64, String)>,
+    given: &mut GivenBack,
+    console: &Console,
+) -> Result<(), GiveBackError> {
+    let now = world.now();
+    let mut ended = Vec::new();
+    for (id, generation, why) in unfit {
+        let transition = Transition::Terminate {
+            reason: why.chars().take(200).collect(),
+            only: Terminate::Generation(generation),
+        };
+        match world.table.change_instance(&world.arn(&id), &transition.change(now)).await? {
+            Outcome::Applied(_) => {
+                console.say(format!("{id} is terminated: {why}"));
+                ended.push(id.clone());
+                given.terminated.push((id, why));
+            }
+            Outcome::Conflict(_) => given.gone.push(id),
+        }
+    }
+    if !ended.is_empty() {
+        for (id, error) in world.fleet.terminate(&ended).await? {
+            // Its record says terminated: its agent, or else refresh, ends it.
+            tracing::warn!("{id} could not be terminated: {error}");
+        }
+    }
+    Ok(())
+}

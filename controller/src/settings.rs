@@ -1,0 +1,122 @@
+//! From inputs to settings: what is allowed, and one clear line for what is not.
+
+pub mod classes;
+pub mod refresh;
+pub mod run;
+
+use std::fmt;
+
+use proto::ids::PoolName;
+
+use crate::inputs::CommonInputs;
+
+/// An input that cannot be used. Nothing has been touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("input `{input}`: {wrong}; {allowed}")]
+pub struct BadInput {
+    /// The input's name, as in `action.yml`.
+    pub input: &'static str,
+    /// What was wrong.
+    pub wrong: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl BadInput {
+    fn new(input: &'static str, wrong: impl Into<String>, allowed: impl fmt::Display) -> Self {
+        Self { input, wrong: wrong.into(), allowed: allowed.to_string() }
+    }
+}
+
+/// What every mode needs to know.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The region to call.
+    pub region: String,
+    /// The pool.
+    pub pool: PoolName,
+}
+
+impl Common {
+    /// Checks what every mode takes.
+    pub fn new(inputs: &CommonInputs) -> Result<Self, BadInput> {
+        let region = given(inputs.aws_region.as_ref())
+            .or_else(|| given(inputs.ambient_region.as_ref()))
+            .or_else(|| given(inputs.ambient_default_region.as_ref()))
+            .ok_or_else(|| {
+                BadInput::new("aws-region", "is missing", "give one such as eu-central-1, or set AWS_REGION")
+            })?;
+        if !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            let wrong = format!("`{region}` is no region");
+            return Err(BadInput::new("aws-region", wrong, "give one such as eu-central-1"));
+        }
+        let allowed = "give letters, digits, `_` and `-`, at most 48 of them";
+        let pool = match given(inputs.pool_name.as_ref()) {
+            Some(name) => name
+                .parse()
+                .map_err(|_| BadInput::new("pool-name", format!("`{name}` is no pool name"), allowed))?,
+            None => PoolName::default_of(required(
+                "pool-name",
+                inputs.github_repository.as_ref(),
+                "give one, or set GITHUB_REPOSITORY to name the pool after the repository",
+            )?)
+            .map_err(|error| BadInput::new("pool-name", error.to_string(), allowed))?,
+        };
+        Ok(Self { region: region.to_owned(), pool })
+    }
+}
+
+fn given(input: Option<&String>) -> Option<&str> {
+    input.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+fn required<'a>(
+    input: &'static str,
+    text: Option<&'a String>,
+    allowed: &str,
+) -> Result<&'a str, BadInput> {
+    given(text).ok_or_else(|| BadInput::new(input, "is missing", allowed))
+}
+
+/// A whole number of units, from 1 up to `most`.
+fn positive(
+    input: &'static str,
+    text: Option<&String>,
+    default: u64,
+    most: u64,
+) -> Result<u64, BadInput> {
+    let Some(text) = given(text) else {
+        return Ok(default);
+    };
+    match text.parse::<u64>() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(BadInput::new(
+            input,
+            format!("`{text}` is out of range or no number"),
+            format!("give a whole number from 1 to {most}"),
+        )),
+    }
+}
+
+/// A list separated by white space or commas, each item with `prefix`.
+fn list(
+    input: &'static str,
+    text: Option<&String>,
+    default: &str,
+    valid: fn(&str) -> bool,
+    allowed: &str,
+) -> Result<Vec<String>, BadInput> {
+    let items: Vec<String> = given(text)
+        .unwrap_or(default)
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if items.is_empty() {
+        return Err(BadInput::new(input, "is empty", allowed));
+    }
+    match items.iter().find(|item| !valid(item)) {
+        None => Ok(items),
+        Some(odd) => Err(BadInput::new(input, format!("`{odd}` cannot be one"), allowed)),
+    }
+}

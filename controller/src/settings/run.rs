@@ -1,0 +1,121 @@
+//! The settings of provision and release: what a workflow run wants.
+
+use std::time::Duration;
+
+use proto::{
+    config::Parameters,
+    ids::{ClassName, Label, ProvisionName, RunId},
+    instance::UsageClass,
+    provision::Request,
+};
+
+use super::{BadInput, given, list, positive, required};
+use crate::inputs::{CommonInputs, ProvisionInputs, ReleaseInputs};
+
+/// A provision, all checks passed that need no table.
+#[derive(Clone, Debug)]
+pub struct ProvisionSettings {
+    /// The workflow run.
+    pub run: RunId,
+    /// The label of its machines.
+    pub label: Label,
+    /// How many machines.
+    pub count: u32,
+    /// Of which class.
+    pub resource_class: ClassName,
+    /// On demand or spot.
+    pub usage_class: UsageClass,
+    /// Instance types that will do.
+    pub allowed_instance_types: Vec<String>,
+    /// How long the run may keep them, if it says so.
+    pub max_runtime: Option<Duration>,
+}
+
+impl ProvisionSettings {
+    /// The request, with the pool's own limit where the run gave none.
+    pub fn request(&self, parameters: &Parameters) -> Request {
+        Request {
+            count: self.count,
+            resource_class: self.resource_class.clone(),
+            usage_class: self.usage_class,
+            allowed_instance_types: self.allowed_instance_types.clone(),
+            max_runtime_sec: self
+                .max_runtime
+                .map_or(parameters.max_runtime_sec, |given| given.as_secs()),
+        }
+    }
+}
+
+impl ProvisionSettings {
+    /// Checks a provision's inputs.
+    pub fn new(inputs: &ProvisionInputs) -> Result<Self, BadInput> {
+        let run = run_id(&inputs.common)?;
+        let class = given(inputs.resource_class.as_ref()).unwrap_or("large");
+        let usage = given(inputs.usage_class.as_ref()).unwrap_or("on-demand");
+        let count = positive("instance-count", inputs.instance_count.as_ref(), 1, 1000)?;
+        let max_runtime = given(inputs.max_runtime_min.as_ref())
+            .map(|_| positive("max-runtime-min", inputs.max_runtime_min.as_ref(), 30, 43_200))
+            .transpose()?;
+        Ok(Self {
+            label: Label::of(&run, name(inputs.name.as_ref())?.as_ref()),
+            run,
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            resource_class: class.parse().map_err(|_| {
+                BadInput::new(
+                    "resource-class",
+                    format!("`{class}` is no class name"),
+                    "give one of those that refresh was given, such as large",
+                )
+            })?,
+            usage_class: usage.parse().map_err(|allowed: String| {
+                BadInput::new("usage-class", format!("`{usage}` is unknown"), allowed)
+            })?,
+            allowed_instance_types: list(
+                "allowed-instance-types",
+                inputs.allowed_instance_types.as_ref(),
+                "c* m* r*",
+                |item| item.chars().all(|c| c.is_ascii_alphanumeric() || ".*-".contains(c)),
+                "give types or patterns such as `c* m6i.* r5.large`",
+            )?,
+            max_runtime: max_runtime.map(|minutes| Duration::from_secs(minutes * 60)),
+        })
+    }
+}
+
+/// A release.
+#[derive(Clone, Debug)]
+pub struct ReleaseSettings {
+    /// The workflow run.
+    pub run: RunId,
+    /// Only the machines of this label, if given.
+    pub label: Option<Label>,
+}
+
+impl ReleaseSettings {
+    /// Checks a release's inputs.
+    pub fn new(inputs: &ReleaseInputs) -> Result<Self, BadInput> {
+        let run = run_id(&inputs.common)?;
+        let label = name(inputs.name.as_ref())?.map(|name| Label::of(&run, Some(&name)));
+        Ok(Self { run, label })
+    }
+}
+
+fn run_id(common: &CommonInputs) -> Result<RunId, BadInput> {
+    required("GITHUB_RUN_ID", common.github_run_id.as_ref(), "run this inside a workflow")?
+        .parse()
+        .map_err(|error| BadInput::new("GITHUB_RUN_ID", format!("{error}"), "run this inside a workflow"))
+}
+
+fn name(text: Option<&String>) -> Result<Option<ProvisionName>, BadInput> {
+    given(text)
+        .map(|text| {
+            text.parse().map_err(|_| {
+                BadInput::new(
+                    "name",
+                    format!("`{text}` cannot stand in a label"),
+                    "give letters, digits, `.`, `_` and `-`, at most 64 of them",
+                )
+            })
+        })
+        .transpose()
+}

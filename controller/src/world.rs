@@ -1,0 +1,40 @@
+//! What a command works on: the ports, the pool's home, the clock.
+
+use std::sync::Arc;
+
+use proto::{
+    ids::{Home, InstanceArn, InstanceId, PoolName},
+    table::Table,
+    time::{Clock, Time},
+};
+
+use crate::ports::{Fleet, Pool};
+
+/// One pool, as provision and release see it.
+#[derive(Clone)]
+pub struct World {
+    /// The pool's name.
+    pub pool_name: PoolName,
+    /// The account and region of its machines.
+    pub home: Home,
+    /// The pool's table.
+    pub table: Arc<dyn Table>,
+    /// The pool's queues.
+    pub pool: Arc<dyn Pool>,
+    /// EC2.
+    pub fleet: Arc<dyn Fleet>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl World {
+    /// The present instant.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The key of an instance's record.
+    pub fn arn(&self, id: &InstanceId) -> InstanceArn {
+        InstanceArn::new(&self.home, id)
+    }
+}

@@ -1,0 +1,96 @@
+//! What the launch template's user data tells the agent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::PoolName;
+
+/// The agent's configuration: JSON inside the user data. All times are in seconds.
+///
+/// An unknown field is refused: a setting that nobody reads would be a silent surprise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The version of this form: 1.
+    pub v: u8,
+    /// The pool.
+    pub pool: PoolName,
+    /// The pool's table.
+    pub table: String,
+    /// The table's region.
+    pub region: String,
+    /// Where runners register: `https://github.com/owner/repo` or `https://github.com/owner`.
+    pub github_url: String,
+    /// The operator's script, run once as root before the machine is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_runner_script: Option<String>,
+    /// The runner program that must be there; none: whatever the image carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<RunnerRelease>,
+    /// Times.
+    #[serde(default)]
+    pub times: Times,
+}
+
+/// A release of the official runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunnerRelease {
+    /// Such as `2.336.0`.
+    pub version: String,
+    /// Where its archive for this machine's architecture is, when the image does not carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// SHA-256 of the archive, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// The agent's times, in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Times {
+    /// Between two beats.
+    pub heartbeat: f64,
+    /// Between two looks at the own record while no job runs: a claim is noticed after half of
+    /// it on average, and a look costs half a read unit.
+    pub look: f64,
+    /// How long the pre-runner script may take.
+    pub script: f64,
+    /// How long after its threshold a machine ends itself; refresh goes first.
+    pub grace: f64,
+    /// How long to wait for a record: nobody wants this machine.
+    pub unclaimed: f64,
+    /// How long the table may be out of reach.
+    pub contact: f64,
+    /// How long one try to register may take.
+    pub registration: f64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            heartbeat: 5.0,
+            look: 0.25,
+            script: 120.0,
+            grace: 60.0,
+            unclaimed: 600.0,
+            contact: 900.0,
+            registration: 60.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_defaults_and_unknown_fields_are_refused() {
+        let text = r#"{"v":1,"pool":"p","table":"t","region":"r","githubUrl":"u"}"#;
+        let config: AgentConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.times, Times::default());
+        let odd = text.replace("\"v\":1", "\"v\":1,\"hartbeat\":3");
+        let error = serde_json::from_str::<AgentConfig>(&odd).unwrap_err();
+        assert!(error.to_string().contains("hartbeat"), "{error}");
+    }
+}

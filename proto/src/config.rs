@@ -1,0 +1,192 @@
+//! What refresh made of the desired state, for provision and release to go by.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ids::ClassName, instance::Secret, time::Time};
+
+/// The version of the table's layout that this code reads and writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What the table itself is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema {
+    /// The layout that the table was written in: [`SCHEMA_VERSION`].
+    pub version: u32,
+    /// The table's ARN: it names the partition, region and account of the pool's machines.
+    pub table_arn: String,
+}
+
+/// A named size of machine, with its queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceClass {
+    /// Such as `large`.
+    pub name: ClassName,
+    /// vCPU, exactly.
+    pub cpu: u32,
+    /// MiB of memory, at least.
+    pub mmem: u32,
+    /// The queue that lists its idle machines.
+    pub queue_url: String,
+}
+
+/// The launch template that new machines are made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchTemplate {
+    /// `lt-…`
+    pub id: String,
+    /// The version that fleets name.
+    pub version: i64,
+    /// SHA-256 over the content of that version, hexadecimal.
+    pub content_hash: String,
+}
+
+/// Subnets and times. All times are in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parameters {
+    /// Where machines are launched: one fleet override each.
+    pub subnet_ids: Vec<String>,
+    /// How long a machine may stay idle.
+    pub idle_time_sec: u64,
+    /// How long a run may keep a machine, unless provision says otherwise.
+    pub max_runtime_sec: u64,
+    /// How long a claimed machine may take to register.
+    pub claim_timeout_sec: u64,
+    /// How long a launched fleet may take to register.
+    pub fleet_timeout_sec: u64,
+    /// How long a release waits for a machine.
+    pub release_timeout_sec: u64,
+    /// How old the last beat of a healthy machine may be.
+    pub healthy_within_sec: u64,
+}
+
+impl Parameters {
+    /// How long a machine may stay idle.
+    pub fn idle_time(&self) -> Duration {
+        Duration::from_secs(self.idle_time_sec)
+    }
+
+    /// How long a claimed machine may take to register.
+    pub fn claim_timeout(&self) -> Duration {
+        Duration::from_secs(self.claim_timeout_sec)
+    }
+
+    /// How long a launched fleet may take to register.
+    pub fn fleet_timeout(&self) -> Duration {
+        Duration::from_secs(self.fleet_timeout_sec)
+    }
+
+    /// How long a machine may stay `created`: two minutes more than its provision waits for it,
+    /// so that the provision itself ends what it launched.
+    pub fn created_timeout(&self) -> Duration {
+        self.fleet_timeout() + Duration::from_mins(2)
+    }
+
+    /// How long a release waits for a machine.
+    pub fn release_timeout(&self) -> Duration {
+        Duration::from_secs(self.release_timeout_sec)
+    }
+
+    /// How old the last beat of a healthy machine may be.
+    pub fn healthy_within(&self) -> Duration {
+        Duration::from_secs(self.healthy_within_sec)
+    }
+}
+
+/// GitHub's short-lived tokens, which refresh obtains and machines use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubTokens {
+    /// Registers a runner.
+    pub registration: Secret,
+    /// Deregisters one.
+    pub removal: Secret,
+    /// When they were obtained.
+    pub obtained_at: Time,
+    /// When the first of them ends (GitHub: an hour later).
+    pub expires_at: Time,
+}
+
+impl GithubTokens {
+    /// Whether half of their life is over.
+    pub fn is_half_over(&self, now: Time) -> bool {
+        now.since(self.obtained_at) * 2 >= self.expires_at.since(self.obtained_at)
+    }
+}
+
+/// One configuration item of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigItem {
+    /// `schema`
+    Schema(Schema),
+    /// `launch-template`
+    LaunchTemplate(LaunchTemplate),
+    /// `resource-class#<name>`
+    ResourceClass(ResourceClass),
+    /// `parameters`
+    Parameters(Parameters),
+    /// `github-token`
+    GithubTokens(GithubTokens),
+}
+
+/// All of the configuration, as far as it is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What the table itself is.
+    pub schema: Option<Schema>,
+    /// The launch template.
+    pub launch_template: Option<LaunchTemplate>,
+    /// The classes, by name.
+    pub resource_classes: Vec<ResourceClass>,
+    /// Subnets and times.
+    pub parameters: Option<Parameters>,
+    /// GitHub's tokens.
+    pub github_tokens: Option<GithubTokens>,
+}
+
+impl Config {
+    /// Takes one item in, in the place of its predecessor.
+    pub fn put(&mut self, item: ConfigItem) {
+        match item {
+            ConfigItem::Schema(schema) => self.schema = Some(schema),
+            ConfigItem::LaunchTemplate(template) => self.launch_template = Some(template),
+            ConfigItem::ResourceClass(class) => {
+                self.resource_classes
+                    .retain(|known| known.name != class.name);
+                self.resource_classes.push(class);
+                self.resource_classes.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            ConfigItem::Parameters(parameters) => self.parameters = Some(parameters),
+            ConfigItem::GithubTokens(tokens) => self.github_tokens = Some(tokens),
+        }
+    }
+
+    /// The class of that name.
+    pub fn class(&self, name: &ClassName) -> Option<&ResourceClass> {
+        self.resource_classes
+            .iter()
+            .find(|class| class.name == *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_before_half_of_their_life_is_over() {
+        let tokens = GithubTokens {
+            registration: Secret::new("a"),
+            removal: Secret::new("b"),
+            obtained_at: Time::from_millis(0),
+            expires_at: Time::from_millis(3_600_000),
+        };
+        assert!(!tokens.is_half_over(Time::from_millis(1_799_999)));
+        assert!(tokens.is_half_over(Time::from_millis(1_800_000)));
+    }
+}

@@ -1,0 +1,388 @@
+//! The states of a machine, and the one function that moves between them.
+//!
+//! ```text
+//!                    ┌────────── Commit ──────────┐
+//!   Launch ──▶ created ── Pool ──▶ idle ── Claim ──▶ claimed ── Commit ──▶ running
+//!                                   ▲                  │                     │
+//!                                   └──── Release ─────┴───────  Release  ───┘
+//!   any of them ── Terminate ──▶ terminated
+//! ```
+//!
+//! [`Transition::target`] is the table. [`Transition::change`] turns a transition into one
+//! conditional write; whatever the condition does not ask for, another program may have changed.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    change::{Assign, Change, Clause},
+    ids::Label,
+    instance::{InstanceRecord, Secret},
+    signal::Signal,
+    time::Time,
+};
+
+/// How long the record of a terminated machine is kept.
+pub const RECORD_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Where a machine stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Launched for a provision (or for the floor); not yet registered.
+    Created,
+    /// Warm and free, listed in the queue.
+    Idle,
+    /// Taken by a provision; not yet registered.
+    Claimed,
+    /// Serves its run's jobs.
+    Running,
+    /// Gone, or on its way out. Final.
+    Terminated,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Created,
+        Self::Idle,
+        Self::Claimed,
+        Self::Running,
+        Self::Terminated,
+    ];
+
+    /// All but `Terminated`.
+    pub const LIVE: [Self; 4] = [Self::Created, Self::Idle, Self::Claimed, Self::Running];
+
+    /// The name as the table holds it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Idle => "idle",
+            Self::Claimed => "claimed",
+            Self::Running => "running",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A step from one state to the next. (The first one, the launch, is an insert:
+/// [`crate::table::Table::insert_instance`].)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// A provision takes an idle machine.
+    Claim {
+        /// For whom.
+        label: Label,
+        /// GitHub's registration token.
+        token: Secret,
+        /// How long the machine may take to register.
+        timeout: Duration,
+    },
+    /// A provision is content with a machine that registered.
+    Commit {
+        /// Whose it must be.
+        label: Label,
+        /// The generation whose `UD_REG_OK` was seen.
+        generation: u64,
+        /// How old the last beat may be.
+        healthy_within: Duration,
+        /// How long the run may keep it.
+        max_runtime: Duration,
+    },
+    /// The floor pools a machine that was launched without a run.
+    Pool {
+        /// The generation whose `UD_OK` was seen.
+        generation: u64,
+        /// How old the last beat may be.
+        healthy_within: Duration,
+        /// How long it may stay idle.
+        idle_time: Duration,
+    },
+    /// A run (or a roll-back) gives its machine back.
+    Release {
+        /// Whose it must be.
+        label: Label,
+        /// GitHub's removal token.
+        token: Option<Secret>,
+        /// How long it may stay idle.
+        idle_time: Duration,
+    },
+    /// The end.
+    Terminate {
+        /// For the record.
+        reason: String,
+        /// What must hold besides.
+        only: Terminate,
+    },
+}
+
+/// Under what condition a machine may be terminated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terminate {
+    /// Its threshold has passed: read and written as one condition, so that a machine that was
+    /// claimed a moment ago is left alone.
+    Expired,
+    /// It still bears this label: a provision or a release ends its own machine.
+    Of(Label),
+    /// It is still in the generation that was looked at.
+    Generation(u64),
+    /// EC2 has taken it already, or is about to.
+    Gone,
+}
+
+/// No such step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {from} machine cannot {step}")]
+pub struct Illegal {
+    /// Where the machine stands.
+    pub from: State,
+    /// What was wanted of it.
+    pub step: &'static str,
+}
+
+impl Transition {
+    /// The whole table: where this step leads from `from`.
+    ///
+    /// # Errors
+    ///
+    /// [`Illegal`] when the step does not exist from there.
+    pub fn target(&self, from: State) -> Result<State, Illegal> {
+        match (self, from) {
+            (Self::Claim { .. }, State::Idle) => Ok(State::Claimed),
+            (Self::Commit { .. }, State::Created | State::Claimed) => Ok(State::Running),
+            (Self::Pool { .. }, State::Created)
+            | (Self::Release { .. }, State::Claimed | State::Running) => Ok(State::Idle),
+            (
+                Self::Terminate { .. },
+                State::Created | State::Idle | State::Claimed | State::Running,
+            ) => Ok(State::Terminated),
+            (Self::Claim { .. }, State::Created | State::Claimed | State::Running)
+            | (Self::Commit { .. }, State::Idle | State::Running)
+            | (Self::Pool { .. }, State::Idle | State::Claimed | State::Running)
+            | (Self::Release { .. }, State::Created | State::Idle)
+            | (
+                Self::Claim { .. }
+                | Self::Commit { .. }
+                | Self::Pool { .. }
+                | Self::Release { .. }
+                | Self::Terminate { .. },
+                State::Terminated,
+            ) => Err(Illegal {
+                from,
+                step: self.name(),
+            }),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "be claimed",
+            Self::Commit { .. } => "start to serve a run",
+            Self::Pool { .. } => "be pooled",
+            Self::Release { .. } => "be released",
+            Self::Terminate { .. } => "be terminated",
+        }
+    }
+
+    /// This step as one conditional write at `now`.
+    pub fn change(&self, now: Time) -> Change {
+        let sources: Vec<State> = State::ALL
+            .into_iter()
+            .filter(|from| self.target(*from).is_ok())
+            .collect();
+        let mut when = vec![Clause::StateIn(sources)];
+        let mut set = vec![Assign::NextGeneration, Assign::Since(now)];
+        match self {
+            Self::Claim {
+                label,
+                token,
+                timeout,
+            } => {
+                when.extend([Clause::NoLabel, Clause::ThresholdAfter(now)]);
+                set.extend([
+                    Assign::State(State::Claimed),
+                    Assign::Label(Some(label.clone())),
+                    Assign::Threshold(Some(now + *timeout)),
+                    Assign::Token(Some(token.clone())),
+                ]);
+            }
+            Self::Commit {
+                label,
+                generation,
+                healthy_within,
+                max_runtime,
+            } => {
+                when.extend([
+                    Clause::LabelIs(label.clone()),
+                    Clause::GenerationIs(*generation),
+                    Clause::Reported(Signal::RegOk, *generation),
+                    Clause::BeatAfter(now - *healthy_within),
+                ]);
+                set.extend([
+                    Assign::State(State::Running),
+                    Assign::Threshold(Some(now + *max_runtime)),
+                ]);
+            }
+            Self::Pool {
+                generation,
+                healthy_within,
+                idle_time,
+            } => {
+                when.extend([
+                    Clause::NoLabel,
+                    Clause::GenerationIs(*generation),
+                    Clause::Reported(Signal::Ok, *generation),
+                    Clause::BeatAfter(now - *healthy_within),
+                ]);
+                set.extend([
+                    Assign::State(State::Idle),
+                    Assign::Threshold(Some(now + *idle_time)),
+                ]);
+            }
+            Self::Release {
+                label,
+                token,
+                idle_time,
+            } => {
+                when.extend([Clause::LabelIs(label.clone()), Clause::ThresholdAfter(now)]);
+                set.extend([
+                    Assign::State(State::Idle),
+                    Assign::Label(None),
+                    Assign::Threshold(Some(now + *idle_time)),
+                    Assign::Token(token.clone()),
+                ]);
+            }
+            Self::Terminate { reason, only } => {
+                when.extend(match only {
+                    Terminate::Expired => Some(Clause::ThresholdReached(now)),
+                    Terminate::Of(label) => Some(Clause::LabelIs(label.clone())),
+                    Terminate::Generation(generation) => Some(Clause::GenerationIs(*generation)),
+                    Terminate::Gone => None,
+                });
+                set.extend([
+                    Assign::State(State::Terminated),
+                    Assign::Threshold(None),
+                    Assign::Token(None),
+                    Assign::Reason(reason.clone()),
+                    Assign::ExpiresAt(now + RECORD_KEPT),
+                ]);
+            }
+        }
+        Change { when, set }
+    }
+
+    /// Whether the record already stands where this step leads: then a refused repeat (the first
+    /// try was applied, its answer was lost) is a success.
+    pub fn is_done(&self, record: &InstanceRecord) -> bool {
+        match self {
+            Self::Claim { label, .. } => {
+                record.state == State::Claimed && record.label.as_ref() == Some(label)
+            }
+            Self::Commit {
+                label, generation, ..
+            } => {
+                record.state == State::Running
+                    && record.label.as_ref() == Some(label)
+                    && record.generation == generation + 1
+            }
+            Self::Pool { generation, .. } => {
+                record.state == State::Idle && record.generation == generation + 1
+            }
+            Self::Release { .. } => record.state == State::Idle && record.label.is_none(),
+            Self::Terminate { .. } => record.state == State::Terminated,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use State::{Claimed, Created, Idle, Running, Terminated};
+
+    use super::*;
+
+    fn every_step() -> Vec<Transition> {
+        let label: Label = "7".parse().unwrap();
+        let second = Duration::from_secs(1);
+        vec![
+            Transition::Claim {
+                label: label.clone(),
+                token: Secret::new("t"),
+                timeout: second,
+            },
+            Transition::Commit {
+                label: label.clone(),
+                generation: 1,
+                healthy_within: second,
+                max_runtime: second,
+            },
+            Transition::Pool {
+                generation: 1,
+                healthy_within: second,
+                idle_time: second,
+            },
+            Transition::Release {
+                label,
+                token: None,
+                idle_time: second,
+            },
+            Transition::Terminate {
+                reason: "test".into(),
+                only: Terminate::Expired,
+            },
+        ]
+    }
+
+    #[test]
+    fn the_table_is_the_design() {
+        let allowed: Vec<(usize, State, State)> = every_step()
+            .iter()
+            .enumerate()
+            .flat_map(|(i, step)| {
+                State::ALL
+                    .into_iter()
+                    .filter_map(move |from| Some((i, from, step.target(from).ok()?)))
+            })
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (0, Idle, Claimed),
+                (1, Created, Running),
+                (1, Claimed, Running),
+                (2, Created, Idle),
+                (3, Claimed, Idle),
+                (3, Running, Idle),
+                (4, Created, Terminated),
+                (4, Idle, Terminated),
+                (4, Claimed, Terminated),
+                (4, Running, Terminated),
+            ]
+        );
+    }
+
+    #[test]
+    fn each_write_asks_for_its_source_states_and_counts_the_generation() {
+        for step in every_step() {
+            let change = step.change(Time::from_millis(0));
+            let Clause::StateIn(sources) = &change.when[0] else {
+                panic!("{step:?} does not ask for a state")
+            };
+            assert!(sources.iter().all(|from| step.target(*from).is_ok()));
+            assert!(change.set.contains(&Assign::NextGeneration));
+        }
+    }
+
+    #[test]
+    fn an_illegal_step_says_so() {
+        let error = every_step()[0].target(State::Running).unwrap_err();
+        assert_eq!(error.to_string(), "a running machine cannot be claimed");
+    }
+}

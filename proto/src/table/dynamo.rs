@@ -1,0 +1,477 @@
+//! The table at DynamoDB.
+//!
+//! | item | pk | sk | in the index `by-state` |
+//! |---|---|---|---|
+//! | instance | its ARN | `INSTANCE` | by state and threshold, until it is terminated |
+//! | provision record | `RUN#<run>` | `PROVISION#<label>` | while open: `provision` and its beat |
+//! | configuration | `CONFIG` | the item's name | no |
+
+mod expression;
+
+use std::{collections::HashMap, error::Error};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::expression::Expression;
+use super::{Outcome, Table, TableError, TableErrorKind};
+use crate::{
+    change::Change,
+    config::{Config, ConfigItem},
+    ids::{ClassName, InstanceArn, RunId},
+    instance::InstanceRecord,
+    provision::ProvisionRecord,
+    state::State,
+    time::Time,
+};
+
+/// The index over live states.
+pub const INDEX: &str = "by-state";
+/// The attribute that DynamoDB's TTL looks at.
+pub const TTL_ATTRIBUTE: &str = "expiresAt";
+
+const INSTANCE: &str = "INSTANCE";
+const CONFIG: &str = "CONFIG";
+/// What an open provision record has for a state in the index.
+const OPEN_PROVISION: &str = "provision";
+const CLASS_PREFIX: &str = "resource-class#";
+/// `BatchGetItem` takes so many keys.
+const BATCH: usize = 100;
+/// Rounds of `BatchGetItem` until every key is answered; a throttled table leaves some out.
+const BATCH_ROUNDS: usize = 5;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// A pool's table at DynamoDB.
+#[derive(Clone, Debug)]
+pub struct DynamoTable {
+    client: Client,
+    name: String,
+}
+
+impl DynamoTable {
+    /// The table of that name.
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self {
+            client,
+            name: name.into(),
+        }
+    }
+
+    fn error(
+        &self,
+        operation: &'static str,
+        kind: TableErrorKind,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> TableError {
+        TableError {
+            operation,
+            table: self.name.clone(),
+            kind,
+            source: source.into(),
+        }
+    }
+
+    /// Gives the SDK's error its operation and its kind.
+    fn refused<E, R>(&self, operation: &'static str) -> impl FnOnce(SdkError<E, R>) -> TableError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        move |error| {
+            let kind = match error.code() {
+                Some("ResourceNotFoundException") => TableErrorKind::NoTable,
+                Some(
+                    "AccessDeniedException"
+                    | "UnrecognizedClientException"
+                    | "ExpiredTokenException"
+                    | "InvalidSignatureException",
+                ) => TableErrorKind::Denied,
+                Some(_) | None => TableErrorKind::Unavailable,
+            };
+            self.error(operation, kind, error)
+        }
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        item: Item,
+    ) -> Result<T, TableError> {
+        serde_dynamo::from_item(item)
+            .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))
+    }
+
+    fn write<T: Serialize>(
+        &self,
+        operation: &'static str,
+        value: &T,
+        extra: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Item, TableError> {
+        let mut item: Item = serde_dynamo::to_item(value)
+            .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))?;
+        item.extend(
+            extra
+                .into_iter()
+                .map(|(name, text)| (name.into(), AttributeValue::S(text))),
+        );
+        Ok(item)
+    }
+
+    /// Puts an item under a condition; a conflict carries the item as it is.
+    async fn put(
+        &self,
+        operation: &'static str,
+        item: Item,
+        condition: &str,
+        values: Option<Item>,
+    ) -> Result<Outcome<Item>, TableError> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item.clone()))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(Outcome::Applied(item)),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Outcome::Conflict(failed.item.clone()))
+                }
+                _ => Err(self.refused(operation)(error)),
+            },
+        }
+    }
+
+    fn outcome<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        outcome: Outcome<Item>,
+    ) -> Result<Outcome<T>, TableError> {
+        Ok(match outcome {
+            Outcome::Applied(item) => Outcome::Applied(self.read(operation, item)?),
+            Outcome::Conflict(item) => {
+                Outcome::Conflict(item.map(|item| self.read(operation, item)).transpose()?)
+            }
+        })
+    }
+
+    /// Every item of a query, page after page.
+    async fn query(
+        &self,
+        operation: &'static str,
+        condition: &str,
+        values: Item,
+        index: Option<&str>,
+    ) -> Result<Vec<Item>, TableError> {
+        let names = condition
+            .contains("#state")
+            .then(|| HashMap::from([("#state".to_owned(), "state".to_owned())]));
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .set_index_name(index.map(str::to_owned))
+                .consistent_read(index.is_none())
+                .key_condition_expression(condition)
+                .set_expression_attribute_names(names.clone())
+                .set_expression_attribute_values(Some(values.clone()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(self.refused(operation))?;
+            items.extend(page.items.unwrap_or_default());
+            match page.last_evaluated_key.filter(|key| !key.is_empty()) {
+                Some(key) => start = Some(key),
+                None => return Ok(items),
+            }
+        }
+    }
+}
+
+fn key(pk: &str, sk: &str) -> Item {
+    HashMap::from([
+        ("pk".to_owned(), AttributeValue::S(pk.to_owned())),
+        ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
+    ])
+}
+
+fn values(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Item {
+    pairs
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), AttributeValue::S(text)))
+        .collect()
+}
+
+#[async_trait]
+impl Table for DynamoTable {
+    async fn insert_instance(
+        &self,
+        record: &InstanceRecord,
+    ) -> Result<Outcome<InstanceRecord>, TableError> {
+        let operation = "write an instance's first record";
+        let item = self.write(operation, record, [("sk", INSTANCE.to_owned())])?;
+        let outcome = self
+            .put(operation, item, "attribute_not_exists(pk)", None)
+            .await?;
+        self.outcome(operation, outcome)
+    }
+
+    async fn change_instance(
+        &self,
+        arn: &InstanceArn,
+        change: &Change,
+    ) -> Result<Outcome<InstanceRecord>, TableError> {
+        let operation = "change an instance's record";
+        let Expression {
+            condition,
+            update,
+            names,
+            values,
+        } = Expression::of(change)
+            .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))?;
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(arn.as_str(), INSTANCE)))
+            .condition_expression(condition)
+            .update_expression(update)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let outcome = match answer {
+            Ok(output) => Outcome::Applied(output.attributes.unwrap_or_default()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Outcome::Conflict(failed.item.clone())
+                }
+                _ => return Err(self.refused(operation)(error)),
+            },
+        };
+        self.outcome(operation, outcome)
+    }
+
+    async fn instance(&self, arn: &InstanceArn) -> Result<Option<InstanceRecord>, TableError> {
+        let operation = "read an instance's record";
+        self.client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key(arn.as_str(), INSTANCE)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(self.refused(operation))?
+            .item
+            .map(|item| self.read(operation, item))
+            .transpose()
+    }
+
+    async fn instances(&self, arns: &[InstanceArn]) -> Result<Vec<InstanceRecord>, TableError> {
+        let operation = "read instances' records";
+        let mut records = Vec::with_capacity(arns.len());
+        for arns in arns.chunks(BATCH) {
+            let mut keys: Vec<Item> = arns.iter().map(|arn| key(arn.as_str(), INSTANCE)).collect();
+            for _ in 0..BATCH_ROUNDS {
+                let wanted = KeysAndAttributes::builder()
+                    .set_keys(Some(keys))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))?;
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.name, wanted)
+                    .send()
+                    .await
+                    .map_err(self.refused(operation))?;
+                for item in answer.responses.unwrap_or_default().into_values().flatten() {
+                    records.push(self.read(operation, item)?);
+                }
+                keys = answer
+                    .unprocessed_keys
+                    .unwrap_or_default()
+                    .into_values()
+                    .flat_map(|left| left.keys)
+                    .collect();
+                if keys.is_empty() {
+                    break;
+                }
+            }
+            if !keys.is_empty() {
+                let left = format!(
+                    "{} keys were left unanswered: the table is throttled",
+                    keys.len()
+                );
+                return Err(self.error(operation, TableErrorKind::Unavailable, left));
+            }
+        }
+        Ok(records)
+    }
+
+    async fn instances_in(
+        &self,
+        state: State,
+        until: Option<Time>,
+    ) -> Result<Vec<InstanceRecord>, TableError> {
+        let operation = "list instances by state";
+        let (condition, values) = match until {
+            None => ("#state = :state", values([(":state", state.to_string())])),
+            Some(until) => (
+                "#state = :state AND threshold <= :until",
+                values([(":state", state.to_string()), (":until", until.to_string())]),
+            ),
+        };
+        self.query(operation, condition, values, Some(INDEX))
+            .await?
+            .into_iter()
+            .map(|item| self.read(operation, item))
+            .collect()
+    }
+
+    async fn put_provision(
+        &self,
+        record: &ProvisionRecord,
+    ) -> Result<Outcome<ProvisionRecord>, TableError> {
+        let operation = "write a provision record";
+        let mut item = self.write(
+            operation,
+            record,
+            [
+                ("pk", run_key(&record.run)),
+                ("sk", format!("PROVISION#{}", record.label)),
+            ],
+        )?;
+        if record.phase.is_open() {
+            item.extend(values([
+                ("state", OPEN_PROVISION.to_owned()),
+                ("threshold", record.beat.to_string()),
+            ]));
+        }
+        let previous = record.revision.saturating_sub(1);
+        let outcome = if previous == 0 {
+            self.put(operation, item, "attribute_not_exists(pk)", None)
+                .await?
+        } else {
+            let value = AttributeValue::N(previous.to_string());
+            let values = HashMap::from([(":previous".to_owned(), value)]);
+            self.put(operation, item, "revision = :previous", Some(values))
+                .await?
+        };
+        self.outcome(operation, outcome)
+    }
+
+    async fn provisions_of(&self, run: &RunId) -> Result<Vec<ProvisionRecord>, TableError> {
+        let operation = "read a run's provision records";
+        self.query(operation, "pk = :pk", values([(":pk", run_key(run))]), None)
+            .await?
+            .into_iter()
+            .map(|item| self.read(operation, item))
+            .collect()
+    }
+
+    async fn open_provisions(&self) -> Result<Vec<ProvisionRecord>, TableError> {
+        let operation = "list open provisions";
+        let values = values([(":state", OPEN_PROVISION.to_owned())]);
+        self.query(operation, "#state = :state", values, Some(INDEX))
+            .await?
+            .into_iter()
+            .map(|item| self.read(operation, item))
+            .collect()
+    }
+
+    async fn config(&self) -> Result<Config, TableError> {
+        let operation = "read the configuration";
+        let mut config = Config::default();
+        for item in self
+            .query(
+                operation,
+                "pk = :pk",
+                values([(":pk", CONFIG.to_owned())]),
+                None,
+            )
+            .await?
+        {
+            let name = item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .cloned()
+                .unwrap_or_default();
+            match name.as_str() {
+                "schema" => config.put(ConfigItem::Schema(self.read(operation, item)?)),
+                "launch-template" => {
+                    config.put(ConfigItem::LaunchTemplate(self.read(operation, item)?));
+                }
+                "parameters" => config.put(ConfigItem::Parameters(self.read(operation, item)?)),
+                "github-token" => config.put(ConfigItem::GithubTokens(self.read(operation, item)?)),
+                name if name.starts_with(CLASS_PREFIX) => {
+                    config.put(ConfigItem::ResourceClass(self.read(operation, item)?));
+                }
+                // Written by a version that knows more: no business of ours.
+                _ => {}
+            }
+        }
+        Ok(config)
+    }
+
+    async fn put_config(&self, item: &ConfigItem) -> Result<(), TableError> {
+        let operation = "write the configuration";
+        let keyed = |sk: String| [("pk", CONFIG.to_owned()), ("sk", sk)];
+        let item = match item {
+            ConfigItem::Schema(schema) => self.write(operation, schema, keyed("schema".into())),
+            ConfigItem::LaunchTemplate(template) => {
+                self.write(operation, template, keyed("launch-template".into()))
+            }
+            ConfigItem::ResourceClass(class) => self.write(
+                operation,
+                class,
+                keyed(format!("{CLASS_PREFIX}{}", class.name)),
+            ),
+            ConfigItem::Parameters(parameters) => {
+                self.write(operation, parameters, keyed("parameters".into()))
+            }
+            ConfigItem::GithubTokens(tokens) => {
+                self.write(operation, tokens, keyed("github-token".into()))
+            }
+        }?;
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .send()
+            .await
+            .map_err(self.refused(operation))?;
+        Ok(())
+    }
+
+    async fn delete_class(&self, name: &ClassName) -> Result<(), TableError> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(key(CONFIG, &format!("{CLASS_PREFIX}{name}"))))
+            .send()
+            .await
+            .map_err(self.refused("remove a resource class"))?;
+        Ok(())
+    }
+}
+
+fn run_key(run: &RunId) -> String {
+    format!("RUN#{run}")
+}

@@ -1,0 +1,9 @@
+//! The world that Paddock's end-to-end tests run in, and the stories that they play there.
+
+pub mod binaries;
+pub mod clients;
+pub mod contract;
+pub mod ministack;
+pub mod story;
+pub mod workflow;
+pub mod yard;

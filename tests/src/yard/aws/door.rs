@@ -1,0 +1,274 @@
+//! The front door: one server for all services.
+//!
+//! Each request is told apart, slowed down, perhaps met by a fault, answered by
+//! a [`Backend`] and written into the log.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use dynoxide::Database;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::clock;
+use super::MachineEvent;
+use super::calls::Call;
+use super::ec2::{Ec2, InstanceView};
+use super::faults::{Fault, FaultKind, Faults};
+use super::forward::Forward;
+use super::service::Request;
+use super::settings::Settings;
+use super::sqs::Sqs;
+use super::sts;
+use super::upstream::Upstream;
+use super::wire::{Cut, CuttableListener};
+
+/// No call of the services here is larger.
+const MAX_BODY: usize = 16 << 20;
+
+/// What answers the calls that come through.
+pub(super) enum Backend {
+    /// The services of this yard.
+    Own(Box<Own>),
+    /// Another stand-in for all of AWS.
+    Upstream(Arc<Upstream>),
+}
+
+/// The services of this yard.
+pub(super) struct Own {
+    account: String,
+    sqs: Sqs,
+    ec2: Ec2,
+    dynamodb: Forward,
+}
+
+/// The door's own state.
+pub(super) struct Door {
+    backend: Backend,
+    shutdown: CancellationToken,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    latency: Duration,
+    faults: Faults,
+    calls: Vec<Call>,
+}
+
+/// How a request ended.
+enum Outcome {
+    Answered(Response),
+    Cut,
+}
+
+impl Door {
+    pub(super) async fn open(
+        settings: &Settings,
+        url: &str,
+        events: UnboundedSender<MachineEvent>,
+        shutdown: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> io::Result<Arc<Self>> {
+        let backend = match &settings.upstream {
+            Some(base) => {
+                let upstream = Arc::new(Upstream::new(settings, base, events)?);
+                tasks.spawn(Arc::clone(&upstream).watch(shutdown.clone()));
+                Backend::Upstream(upstream)
+            }
+            None => Backend::Own(Box::new(Own {
+                account: settings.account.clone(),
+                sqs: Sqs::new(settings, url),
+                ec2: Ec2::new(settings, events),
+                dynamodb: open_dynamodb(shutdown, tasks).await?,
+            })),
+        };
+        Ok(Arc::new(Self {
+            backend,
+            shutdown: shutdown.clone(),
+            desk: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    pub(super) fn set_latency(&self, latency: Duration) {
+        self.desk().latency = latency;
+    }
+
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.desk().calls.clone()
+    }
+
+    pub(super) fn inject(&self, fault: Fault) {
+        self.desk().faults.add(fault);
+    }
+
+    /// Serves until `shutdown`, then until the last answer is out.
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+        let router = Router::new().fallback(receive).with_state(self);
+        let service = router.into_make_service_with_connect_info::<Cut>();
+        let served = axum::serve(CuttableListener(listener), service)
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::warn!(%error, "the front door of AWS broke");
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass(&self, request: Request) -> Outcome {
+        let (latency, fault) = {
+            let mut desk = self.desk();
+            let fault = desk
+                .faults
+                .take(&request.service, &request.action, &request.caller);
+            (desk.latency, fault)
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        match fault {
+            None => Outcome::Answered(self.backend.answer(request).await),
+            Some(FaultKind::Error { status, code }) => {
+                let status =
+                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Outcome::Answered(request.refuse(status, &code, "a test asked for this error"))
+            }
+            Some(FaultKind::CutBeforeApplying) => Outcome::Cut,
+            Some(FaultKind::CutAfterApplying) => {
+                self.backend.answer(request).await;
+                Outcome::Cut
+            }
+            Some(FaultKind::Hang) => std::future::pending().await,
+        }
+    }
+}
+
+async fn receive(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    request: axum::extract::Request,
+) -> Response {
+    let at = clock::now();
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let body: Bytes = match to_bytes(body, MAX_BODY).await {
+        Ok(body) => body,
+        Err(_) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+    };
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or_else(|| "/".to_owned(), ToString::to_string);
+    let request = Request::new(parts.method, path, parts.headers, body);
+    let mut call = Call {
+        at,
+        service: request.service.clone(),
+        action: request.action.clone(),
+        caller: request.caller.clone(),
+        status: 0,
+        millis: 0,
+    };
+    let outcome = tokio::select! {
+        outcome = door.pass(request) => outcome,
+        // Dropping a call half-way is what a stopping AWS looks like.
+        () = door.shutdown.cancelled() => Outcome::Cut,
+    };
+    let response = match outcome {
+        Outcome::Answered(response) => {
+            call.status = response.status().as_u16();
+            response
+        }
+        Outcome::Cut => {
+            cut.cut();
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    };
+    call.millis = Call::took(started.elapsed());
+    tracing::trace!(?call, "AWS");
+    door.desk().calls.push(call);
+    response
+}
+
+/// Starts the DynamoDB in memory on a port of its own.
+async fn open_dynamodb(shutdown: &CancellationToken, tasks: &TaskTracker) -> io::Result<Forward> {
+    let database = Database::memory().map_err(|error| io::Error::other(error.to_string()))?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let forward = Forward::to(&format!("http://{}", listener.local_addr()?))?;
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let stopped = shutdown.cancelled_owned();
+        if let Err(error) = dynoxide::server::serve_with_shutdown(listener, database, stopped).await
+        {
+            tracing::warn!(%error, "DynamoDB broke");
+        }
+    });
+    Ok(forward)
+}
+
+impl Backend {
+    async fn answer(&self, request: Request) -> Response {
+        match self {
+            Self::Own(own) => own.answer(request).await,
+            Self::Upstream(upstream) => upstream.answer(request).await,
+        }
+    }
+
+    pub(super) fn machine_running(&self, id: &str) {
+        match self {
+            Self::Own(own) => own.ec2.machine_running(id),
+            // The other stand-in has its own idea of when a machine runs.
+            Self::Upstream(_) => {}
+        }
+    }
+
+    pub(super) fn machine_stopped(&self, id: &str) {
+        match self {
+            Self::Own(own) => own.ec2.machine_stopped(id),
+            Self::Upstream(upstream) => upstream.machine_stopped(id),
+        }
+    }
+
+    pub(super) fn instances(&self) -> Vec<InstanceView> {
+        match self {
+            Self::Own(own) => own.ec2.instances(),
+            Self::Upstream(upstream) => upstream.instances(),
+        }
+    }
+
+    pub(super) fn set_capacity(&self, pattern: &str, zone: Option<&str>, left: Option<u32>) {
+        match self {
+            Self::Own(own) => own.ec2.set_capacity(pattern, zone, left),
+            Self::Upstream(upstream) => upstream.set_capacity(pattern, zone, left),
+        }
+    }
+}
+
+impl Own {
+    async fn answer(&self, request: Request) -> Response {
+        match request.service.as_str() {
+            "sqs" => self.sqs.answer(&request).await,
+            "dynamodb" => self.dynamodb.send(request).await,
+            "ec2" => self.ec2.answer(&request),
+            "sts" => sts::answer(&request, &self.account),
+            other => {
+                let message = format!("the yard has no service {other:?}");
+                request.refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", &message)
+            }
+        }
+    }
+}

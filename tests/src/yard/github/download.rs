@@ -1,0 +1,158 @@
+//! The download site: the stand-in runner as the archive that GitHub publishes.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::rest::Problem;
+use super::shared::Shared;
+use super::wire::RUNNER_VERSION;
+
+/// The packed runner.
+#[derive(Clone, Debug)]
+pub(super) struct Archive {
+    bytes: Bytes,
+    sha256: String,
+}
+
+pub(super) fn router() -> Router<Arc<Shared>> {
+    Router::new().route(
+        "/actions/runner/releases/download/{version}/{file}",
+        get(download),
+    )
+}
+
+fn file_name() -> String {
+    format!("actions-runner-linux-x64-{RUNNER_VERSION}.tar.gz")
+}
+
+fn link(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("127.0.0.1");
+    format!(
+        "http://{host}/actions/runner/releases/download/v{RUNNER_VERSION}/{}",
+        file_name()
+    )
+}
+
+/// `GET …/actions/runners/downloads`.
+pub(super) async fn list(shared: &Shared, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
+    let archive = archive(shared).await?;
+    Ok(Json(json!([{
+        "os": "linux",
+        "architecture": "x64",
+        "download_url": link(headers),
+        "filename": file_name(),
+        "sha256_checksum": archive.sha256,
+    }])))
+}
+
+/// `GET /repos/actions/runner/releases/latest`, open to everybody.
+pub(super) async fn latest_release(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    // The digest is known only once something was packed; a version is known always.
+    let assets = match archive(&shared).await {
+        Ok(archive) => json!([{
+            "name": file_name(),
+            "size": archive.bytes.len(),
+            "digest": format!("sha256:{}", archive.sha256),
+            "browser_download_url": link(&headers),
+        }]),
+        Err(_) => json!([]),
+    };
+    Ok(Json(json!({
+        "tag_name": format!("v{RUNNER_VERSION}"),
+        "name": format!("v{RUNNER_VERSION}"),
+        "draft": false,
+        "prerelease": false,
+        "assets": assets,
+    })))
+}
+
+async fn download(
+    State(shared): State<Arc<Shared>>,
+    axum::extract::Path((version, file)): axum::extract::Path<(String, String)>,
+) -> Result<Response, Problem> {
+    if version != format!("v{RUNNER_VERSION}") || file != file_name() {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "Not Found"));
+    }
+    let archive = archive(&shared).await?;
+    Ok((
+        [(header::CONTENT_TYPE, "application/octet-stream")],
+        archive.bytes.clone(),
+    )
+        .into_response())
+}
+
+async fn archive(shared: &Shared) -> Result<&Archive, Problem> {
+    let Some(binary) = shared.quietly(|state| state.settings.runner_binary.clone()) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "Nothing to download"));
+    };
+    shared
+        .archive
+        .get_or_try_init(|| pack(&binary))
+        .await
+        .map_err(|error| {
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("packing the runner: {error}"),
+            )
+        })
+}
+
+/// Both programs of the runner are one file here, so the archive holds it once and a link.
+async fn pack(binary: &Path) -> io::Result<Archive> {
+    let folder = tempfile::tempdir()?;
+    let bin = folder.path().join("bin");
+    tokio::fs::create_dir(&bin).await?;
+    tokio::fs::copy(binary, bin.join("Runner.Listener")).await?;
+    tokio::fs::hard_link(bin.join("Runner.Listener"), bin.join("Runner.Worker")).await?;
+    let file = folder.path().join(file_name());
+    let inside = |command: &mut Command| {
+        command.current_dir(folder.path()).kill_on_drop(true);
+    };
+    let mut tar = Command::new("tar");
+    tar.args(["--use-compress-program", "gzip -1", "-cf"])
+        .arg(&file)
+        .arg("bin");
+    inside(&mut tar);
+    succeed(&mut tar).await?;
+    let mut sum = Command::new("sha256sum");
+    sum.arg(&file);
+    inside(&mut sum);
+    let printed = succeed(&mut sum).await?;
+    Ok(Archive {
+        bytes: tokio::fs::read(&file).await?.into(),
+        sha256: printed
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    })
+}
+
+async fn succeed(command: &mut Command) -> io::Result<String> {
+    let output = command.output().await?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(io::Error::other(format!(
+            "{}: {}",
+            command.as_std().get_program().display(),
+            String::from_utf8_lossy(&output.stderr)
+        )))
+    }
+}

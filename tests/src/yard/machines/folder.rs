@@ -1,0 +1,131 @@
+//! What is on a machine's disk and in its environment.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use tokio::process::Command;
+
+use super::Settings;
+use crate::yard::aws::Launch;
+
+/// Images with this prefix carry neither agent nor runner: their user data is a script.
+const BARE: &str = "ami-bare";
+
+/// A machine's folder, which stands for its disk.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Lays out the disk of a machine just launched.
+    pub(super) fn create(settings: &Settings, launch: &Launch) -> io::Result<Self> {
+        let folder = Self {
+            root: settings.world.join("machines").join(&launch.id),
+        };
+        for part in ["home", "tmp", "state", "opt", "runner"] {
+            fs::create_dir_all(folder.root.join(part))?;
+        }
+        if is_bare(launch) {
+            fs::write(folder.root.join("user-data"), &launch.user_data)?;
+        } else {
+            let bin = folder.root.join("runner/bin");
+            fs::create_dir_all(&bin)?;
+            place(&settings.runner_binary, &bin.join("Runner.Listener"))?;
+            place(&settings.runner_binary, &bin.join("Runner.Worker"))?;
+        }
+        let script = format!("#!/bin/sh\n: > '{}'\n", folder.powered_off().display());
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(folder.root.join("poweroff"))?
+            .write_all(script.as_bytes())?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Exists once the machine switched itself off.
+    pub(super) fn powered_off(&self) -> PathBuf {
+        self.root.join("powered-off")
+    }
+
+    pub(super) fn console(&self) -> PathBuf {
+        self.root.join("console.log")
+    }
+
+    /// The machine's first program: the agent, or the user data of a bare image.
+    pub(super) fn first_program(
+        &self,
+        settings: &Settings,
+        launch: &Launch,
+        imds: &str,
+    ) -> io::Result<Command> {
+        let console = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.console())?;
+        let inherited = ["PATH", "RUST_LOG", "RUST_BACKTRACE"]
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let milliseconds = |time: Duration| time.as_millis().to_string();
+        let bare = is_bare(launch);
+        let mut command = Command::new(if bare {
+            Path::new("bash")
+        } else {
+            &settings.agent_binary
+        });
+        command
+            .env_clear()
+            .envs(inherited)
+            .env("HOME", self.root.join("home"))
+            .env("TMPDIR", self.root.join("tmp"))
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds)
+            .env("AWS_ENDPOINT_URL", &settings.aws_url)
+            .env("PADDOCK_STATE_DIR", self.root.join("state"))
+            .env("PADDOCK_RUNNER_DIR", self.root.join("runner"))
+            .env("PADDOCK_RUNNER_USER", "")
+            .env("PADDOCK_POWEROFF", self.root.join("poweroff"))
+            .env("PADDOCK_YARD_WORLD", &settings.world_id)
+            .env("PADDOCK_YARD_MACHINE", &launch.id)
+            .env(
+                "PADDOCK_YARD_CONFIGURE_MS",
+                milliseconds(settings.configure),
+            )
+            .env("PADDOCK_YARD_REMOVE_MS", milliseconds(settings.deregister));
+        if bare {
+            command
+                .arg(self.root.join("user-data"))
+                .env("PADDOCK_HOME", self.root.join("opt"));
+        } else {
+            command.arg("run");
+        }
+        if Uid::effective().is_root() {
+            command.env("RUNNER_ALLOW_RUNASROOT", "1");
+        }
+        command
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .process_group(0);
+        Ok(command)
+    }
+}
+
+fn is_bare(launch: &Launch) -> bool {
+    launch.image_id.starts_with(BARE)
+}
+
+/// A hard link costs nothing; across file systems only a copy is possible.
+fn place(program: &Path, at: &Path) -> io::Result<()> {
+    fs::hard_link(program, at).or_else(|_| fs::copy(program, at).map(drop))
+}

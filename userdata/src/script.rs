@@ -1,0 +1,106 @@
+//! The shell script around the configuration.
+
+use crate::{AgentDownload, Download};
+
+/// The line before the configuration: opens a here-document that goes nowhere, and whose quoted
+/// end word keeps the shell from reading anything in it.
+pub(crate) const BEGIN: &str = ": <<'PADDOCK_CONFIGURATION'";
+/// The line after it. JSON on one line begins with a brace, so it is never this line.
+pub(crate) const END: &str = "PADDOCK_CONFIGURATION";
+
+const HEAD: &str = "\
+#!/bin/sh
+# Paddock: a warm machine for GitHub Actions. The agent reads its configuration out of this text.
+";
+
+const START: &str = r#"set -eu
+home="${PADDOCK_HOME:-/opt/paddock}"
+agent="$home/bin/agent"
+unit=/etc/systemd/system/paddock-agent.service
+
+say() { printf 'paddock: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+with_systemd() { [ -z "${PADDOCK_HOME:-}" ] && [ -d /run/systemd/system ]; }
+
+start() {
+  with_systemd || exec "$agent" run
+  if systemctl cat paddock-agent.service >/dev/null 2>&1; then
+    exit 0
+  fi
+  id runner >/dev/null 2>&1 || useradd --create-home --shell /bin/bash runner ||
+    fail "cannot create the user runner, under which jobs run"
+  cat >"$unit" <<UNIT
+[Unit]
+Description=Paddock agent
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart=$agent run
+Restart=always
+RestartSec=1
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+  systemctl daemon-reload
+  systemctl enable --now --no-block paddock-agent.service
+  exit 0
+}
+
+if [ -x "$agent" ]; then
+  start
+fi
+"#;
+
+const FETCH: &str = r#"
+mkdir -p "$home/bin"
+new="$home/bin/.agent.$$"
+trap 'rm -f "$new"' EXIT
+if command -v curl >/dev/null 2>&1; then
+  curl -fsSL --retry 5 --retry-connrefused --connect-timeout 10 -o "$new" "$url" ||
+    fail "cannot fetch the agent from $url"
+elif command -v wget >/dev/null 2>&1; then
+  wget -q -T 30 -O "$new" "$url" || fail "cannot fetch the agent from $url"
+else
+  fail "this image has neither curl nor wget to fetch the agent with"
+fi
+printf '%s  %s\n' "$sha256" "$new" | sha256sum -c - >/dev/null 2>&1 ||
+  fail "the agent from $url has not the SHA-256 $sha256 that the pool expects; it was not started"
+chmod 755 "$new"
+mv -f "$new" "$agent"
+start
+"#;
+
+const NO_AGENT: &str = r#"
+fail "this image carries no agent at $agent, and the pool names none to fetch: bake one in, or let the pool's desired state name a download"
+"#;
+
+/// The whole text.
+pub(crate) fn text(json: &str, agent: Option<&AgentDownload>) -> String {
+    let rest = match agent {
+        None => NO_AGENT.to_owned(),
+        Some(AgentDownload { x86_64, aarch64 }) => format!(
+            "\ncase \"$(uname -m)\" in\n{}{}  *) fail \"there is no agent for this machine's \
+             architecture, $(uname -m)\" ;;\nesac\n{FETCH}",
+            case("x86_64", x86_64),
+            case("aarch64", aarch64),
+        ),
+    };
+    format!("{HEAD}{BEGIN}\n{json}\n{END}\n{START}{rest}")
+}
+
+fn case(machine: &str, download: &Download) -> String {
+    format!(
+        "  {machine}) url={} sha256={} ;;\n",
+        quoted(&download.url),
+        quoted(&download.sha256)
+    )
+}
+
+/// A text that the shell takes as it is.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
