@@ -12,7 +12,6 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use dynoxide::Database;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use super::MachineEvent;
 use super::calls::Call;
 use super::ec2::{Ec2, InstanceView};
 use super::faults::{Fault, FaultKind, Faults};
-use super::forward::Forward;
+use super::dynamodb::Dynamodb;
 use super::service::Request;
 use super::settings::Settings;
 use super::sqs::Sqs;
@@ -47,7 +46,7 @@ pub(super) struct Own {
     account: String,
     sqs: Sqs,
     ec2: Ec2,
-    dynamodb: Forward,
+    dynamodb: Dynamodb,
 }
 
 /// The door's own state.
@@ -88,7 +87,7 @@ impl Door {
                 account: settings.account.clone(),
                 sqs: Sqs::new(settings, url),
                 ec2: Ec2::new(settings, events),
-                dynamodb: open_dynamodb(shutdown, tasks).await?,
+                dynamodb: Dynamodb::open(settings, shutdown, tasks).await?,
             })),
         };
         Ok(Arc::new(Self {
@@ -204,22 +203,6 @@ async fn receive(
     response
 }
 
-/// Starts the DynamoDB in memory on a port of its own.
-async fn open_dynamodb(shutdown: &CancellationToken, tasks: &TaskTracker) -> io::Result<Forward> {
-    let database = Database::memory().map_err(|error| io::Error::other(error.to_string()))?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let forward = Forward::to(&format!("http://{}", listener.local_addr()?))?;
-    let shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let stopped = shutdown.cancelled_owned();
-        if let Err(error) = dynoxide::server::serve_with_shutdown(listener, database, stopped).await
-        {
-            tracing::warn!(%error, "DynamoDB broke");
-        }
-    });
-    Ok(forward)
-}
-
 impl Backend {
     async fn answer(&self, request: Request) -> Response {
         match self {
@@ -262,7 +245,7 @@ impl Own {
     async fn answer(&self, request: Request) -> Response {
         match request.service.as_str() {
             "sqs" => self.sqs.answer(&request).await,
-            "dynamodb" => self.dynamodb.send(request).await,
+            "dynamodb" => self.dynamodb.answer(request).await,
             "ec2" => self.ec2.answer(&request),
             "sts" => sts::answer(&request, &self.account),
             other => {

@@ -20,6 +20,7 @@ mod calls;
 mod capacity;
 mod catalogue;
 mod door;
+mod dynamodb;
 mod ec2;
 mod faults;
 mod form;
