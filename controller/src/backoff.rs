@@ -20,7 +20,10 @@ pub struct Looks {
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { pause: FIRST, said: None }
+        Self {
+            pause: FIRST,
+            said: None,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Mode {
 /// What every mode takes.
 #[derive(Debug, Default, Args)]
 pub struct CommonInputs {
-    /// The pool's region [default: AWS_REGION].
+    /// The pool's region [default: that of the environment].
     #[arg(long, env = "INPUT_AWS-REGION")]
     pub aws_region: Option<String>,
     /// The pool's name [default: owner and name of the repository].
@@ -103,10 +103,10 @@ pub struct RefreshInputs {
     /// Minutes that a run may keep its machines [default: 30].
     #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
     pub max_runtime_min: Option<String>,
-    /// Where an image without the agent fetches it; `{arch}` stands for x86_64 or aarch64.
+    /// Where an image without the agent fetches it; `{arch}` stands for its architecture.
     #[arg(long, env = "INPUT_AGENT-URL")]
     pub agent_url: Option<String>,
-    /// SHA-256 of that file for x86_64, then for aarch64.
+    /// SHA-256 of that file for 64-bit x86, then for arm64.
     #[arg(long, env = "INPUT_AGENT-SHA256")]
     pub agent_sha256: Option<String>,
     /// Print what would be done, and do nothing.
@@ -160,9 +160,12 @@ pub struct ReleaseInputs {
 /// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`
 /// says.
 pub fn with_mode(args: Vec<OsString>, mode: Option<OsString>) -> Vec<OsString> {
-    let given = args.get(1).and_then(|first| first.to_str()).is_some_and(|first| {
-        !first.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&first)
-    });
+    let given = args
+        .get(1)
+        .and_then(|first| first.to_str())
+        .is_some_and(|first| {
+            !first.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&first)
+        });
     match mode.filter(|mode| !given && !mode.is_empty()) {
         None => args,
         Some(mode) => {
@@ -184,12 +187,18 @@ mod tests {
     #[test]
     fn the_mode_comes_from_the_command_line_or_the_input() {
         let mode = Some(OsString::from("release"));
-        assert_eq!(with_mode(args(&["c"]), mode.clone()), args(&["c", "release"]));
+        assert_eq!(
+            with_mode(args(&["c"]), mode.clone()),
+            args(&["c", "release"])
+        );
         assert_eq!(
             with_mode(args(&["c", "--name", "x"]), mode.clone()),
             args(&["c", "release", "--name", "x"])
         );
-        assert_eq!(with_mode(args(&["c", "refresh"]), mode), args(&["c", "refresh"]));
+        assert_eq!(
+            with_mode(args(&["c", "refresh"]), mode),
+            args(&["c", "refresh"])
+        );
         assert_eq!(with_mode(args(&["c"]), None), args(&["c"]));
     }
 

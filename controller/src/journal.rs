@@ -33,7 +33,10 @@ impl<'a> Journal<'a> {
     ///
     /// When the table refuses, or already has one that this one does not follow.
     pub async fn open(world: &'a World, record: ProvisionRecord) -> Result<Self, JournalError> {
-        let mut journal = Self { world, record: record.clone() };
+        let mut journal = Self {
+            world,
+            record: record.clone(),
+        };
         journal.put(record).await?;
         Ok(journal)
     }

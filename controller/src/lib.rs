@@ -3,17 +3,17 @@
 //! `inputs → settings → run → provision | release | refresh`. The commands know the ports alone
 //! ([`ports`] and `proto`'s table); [`run`] is the wiring that knows the adapters.
 
+pub mod aws;
 pub mod backoff;
 pub mod exit;
+pub mod github;
 pub mod inputs;
 pub mod journal;
 pub mod output;
 pub mod ports;
 pub mod provision;
+pub mod refresh;
 pub mod release;
 pub mod run;
 pub mod settings;
 pub mod world;
-pub mod aws;
-pub mod github;
-pub mod refresh;

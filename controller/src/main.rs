@@ -6,5 +6,7 @@ use std::process::ExitCode;
 async fn main() -> ExitCode {
     controller::run::log_to_stderr();
     let args = std::env::args_os().collect();
-    controller::run::run(args, std::env::var_os("INPUT_MODE")).await.into()
+    controller::run::run(args, std::env::var_os("INPUT_MODE"))
+        .await
+        .into()
 }

@@ -24,7 +24,10 @@ impl Console {
     /// With the files that `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY` name, where given.
     pub fn new(outputs: Option<&str>, summary: Option<&str>) -> Self {
         let path = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(PathBuf::from);
-        Self { outputs: path(outputs), summary: path(summary) }
+        Self {
+            outputs: path(outputs),
+            summary: path(summary),
+        }
     }
 
     /// A line in the log.
@@ -44,18 +47,29 @@ impl Console {
     pub fn fail(&self, error: &dyn Error) {
         let text = chain(error);
         // GitHub reads one line; `%0A` is its line break.
-        let line = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let line = text
+            .replace('%', "%25")
+            .replace('\r', "%0D")
+            .replace('\n', "%0A");
         if self.outputs.is_some() {
             print(&format!("::error::{line}"));
         } else {
             let _ = writeln!(io::stderr(), "error: {text}");
         }
-        self.summarise(&format!("### Paddock: failed\n\n```\n{}\n```\n", text.replace("```", "'''")));
+        self.summarise(&format!(
+            "### Paddock: failed\n\n```\n{}\n```\n",
+            text.replace("```", "'''")
+        ));
     }
 
     /// Outputs and summary of a provision.
     pub fn provisioned(&self, provisioned: &Provisioned) {
-        let Provisioned { label, machines, took, phases } = provisioned;
+        let Provisioned {
+            label,
+            machines,
+            took,
+            phases,
+        } = provisioned;
         let reused = machines.iter().filter(|ready| ready.reused).count();
         let ids: Vec<&str> = machines.iter().map(|ready| ready.id.as_str()).collect();
         self.set(&[
@@ -82,20 +96,30 @@ impl Console {
                 human(ready.after)
             );
         }
-        let times: Vec<String> =
-            phases.iter().map(|(phase, time)| format!("{phase} {}", human(*time))).collect();
+        let times: Vec<String> = phases
+            .iter()
+            .map(|(phase, time)| format!("{phase} {}", human(*time)))
+            .collect();
         let _ = writeln!(text, "\nWhere the time went: {}", times.join(", "));
         self.summarise(&text);
         self.say(format!("label: {label}"));
         for ready in machines {
             let from = if ready.reused { "reused" } else { "new" };
-            self.say(format!("  {} {} {from} {}", ready.id, ready.instance_type, human(ready.after)));
+            self.say(format!(
+                "  {} {} {from} {}",
+                ready.id,
+                ready.instance_type,
+                human(ready.after)
+            ));
         }
     }
 
     fn set(&self, outputs: &[(&str, String)]) {
         let Some(path) = &self.outputs else { return };
-        let text: String = outputs.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let text: String = outputs
+            .iter()
+            .flat_map(|(name, value)| [name, "=", value, "\n"])
+            .collect();
         append(path, &text);
     }
 
@@ -147,6 +171,9 @@ mod tests {
 
     #[test]
     fn a_chain_has_each_cause_once() {
-        assert_eq!(chain(&Outer(io::Error::other("full"))), "cannot do this: full");
+        assert_eq!(
+            chain(&Outer(io::Error::other("full"))),
+            "cannot do this: full"
+        );
     }
 }

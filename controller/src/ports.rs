@@ -159,7 +159,10 @@ pub trait Fleet: Send + Sync {
 
     /// Terminates machines: in batches, and one by one where a batch fails. A machine that EC2
     /// does not know is no error. Answers with those that could not be terminated.
-    async fn terminate(&self, ids: &[InstanceId]) -> Result<Vec<(InstanceId, PortError)>, PortError>;
+    async fn terminate(
+        &self,
+        ids: &[InstanceId],
+    ) -> Result<Vec<(InstanceId, PortError)>, PortError>;
 
     /// Every machine that bears the pool's tag, as far as EC2 shows it.
     async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError>;

@@ -14,7 +14,7 @@
 
 mod launch;
 mod select;
-pub mod undo;
+mod undo;
 mod wait;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -120,7 +120,10 @@ pub struct Failure {
 
 impl From<ProvisionError> for Failure {
     fn from(error: ProvisionError) -> Self {
-        Self { error, left: Vec::new() }
+        Self {
+            error,
+            left: Vec::new(),
+        }
     }
 }
 
@@ -162,12 +165,19 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(config: Config, settings: &ProvisionSettings, now: Time) -> Result<Self, ProvisionError> {
-        let class = config.class(&settings.resource_class).cloned().ok_or_else(|| BadInput {
-            input: "resource-class",
-            wrong: format!("`{}` is unknown to pool", settings.resource_class),
-            allowed: format!("allowed: {}", class_names(&config)),
-        });
+    fn new(
+        config: Config,
+        settings: &ProvisionSettings,
+        now: Time,
+    ) -> Result<Self, ProvisionError> {
+        let class = config
+            .class(&settings.resource_class)
+            .cloned()
+            .ok_or_else(|| BadInput {
+                input: "resource-class",
+                wrong: format!("`{}` is unknown to pool", settings.resource_class),
+                allowed: format!("allowed: {}", class_names(&config)),
+            });
         if config.resource_classes.is_empty() {
             return Err(ProvisionError::NotSetUp("it has no resource classes"));
         }
@@ -175,7 +185,9 @@ impl Setup {
             .github_tokens
             .ok_or(ProvisionError::NotSetUp("it has no registration token"))?;
         if tokens.expires_at <= now {
-            return Err(ProvisionError::NotSetUp("its registration token has expired"));
+            return Err(ProvisionError::NotSetUp(
+                "its registration token has expired",
+            ));
         }
         Ok(Self {
             class: class?,
@@ -191,7 +203,11 @@ impl Setup {
 }
 
 fn class_names(config: &Config) -> String {
-    let names: Vec<&str> = config.resource_classes.iter().map(|class| class.name.as_str()).collect();
+    let names: Vec<&str> = config
+        .resource_classes
+        .iter()
+        .map(|class| class.name.as_str())
+        .collect();
     names.join(", ")
 }
 
@@ -345,7 +361,12 @@ impl Saga<'_> {
                 max_runtime,
             };
             let arn = self.world.arn(&held.ready.id);
-            match self.world.table.change_instance(&arn, &transition.change(now)).await? {
+            match self
+                .world
+                .table
+                .change_instance(&arn, &transition.change(now))
+                .await?
+            {
                 Outcome::Applied(_) => Ok(()),
                 Outcome::Conflict(Some(current)) if transition.is_done(&current) => Ok(()),
                 Outcome::Conflict(_) => Err(ProvisionError::Machine {
@@ -354,8 +375,13 @@ impl Saga<'_> {
                 }),
             }
         });
-        join_all(commits).await.into_iter().collect::<Result<(), _>>()?;
-        self.journal.write(|record| record.phase = Phase::Committed).await?;
+        join_all(commits)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
+        self.journal
+            .write(|record| record.phase = Phase::Committed)
+            .await?;
         Ok(())
     }
 
@@ -363,7 +389,14 @@ impl Saga<'_> {
     async fn backward(&mut self, error: &ProvisionError) -> Vec<String> {
         self.console.say(format!("taking back: {error}"));
         let result = if error.is_expected() {
-            undo::roll_back(self.world, &mut self.journal, &self.setup, error, self.console).await
+            undo::roll_back(
+                self.world,
+                &mut self.journal,
+                &self.setup,
+                error,
+                self.console,
+            )
+            .await
         } else {
             if let Some(answer) = self.launching.finish(undo::LAUNCH_GRACE).await {
                 let ids = answer.launched.into_iter().map(|launched| launched.id);
@@ -387,7 +420,13 @@ impl Saga<'_> {
             .iter()
             .map(|(phase, time)| format!("{phase} {}", human(*time)))
             .collect();
-        self.console.say(format!("ready in {} ({})", human(took), times.join(", ")));
-        Provisioned { label: self.settings.label.clone(), machines, took, phases: self.phases }
+        self.console
+            .say(format!("ready in {} ({})", human(took), times.join(", ")));
+        Provisioned {
+            label: self.settings.label.clone(),
+            machines,
+            took,
+            phases: self.phases,
+        }
     }
 }

@@ -81,7 +81,11 @@ pub async fn release(
     let mut all = GivenBack::default();
     let mut found = false;
     for record in world.table.provisions_of(&settings.run).await? {
-        if settings.label.as_ref().is_some_and(|label| *label != record.label) {
+        if settings
+            .label
+            .as_ref()
+            .is_some_and(|label| *label != record.label)
+        {
             continue;
         }
         found = true;
@@ -103,7 +107,10 @@ pub async fn release(
             label: &record.label,
             parameters,
             tokens: config.github_tokens.as_ref(),
-            template_version: config.launch_template.as_ref().map(|template| template.version),
+            template_version: config
+                .launch_template
+                .as_ref()
+                .map(|template| template.version),
         };
         let machines: Vec<InstanceId> = record.machines().cloned().collect();
         let given = give_back(world, &terms, &machines, console).await?;
@@ -143,9 +150,12 @@ fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
                 None => Verdict::Clean,
                 Some(reason) => Verdict::Unfit(reason.to_owned()),
             },
-            Signal::RemoveRegFailed | Signal::Failed | Signal::RegFailed => {
-                Verdict::Unfit(report.detail.clone().unwrap_or_else(|| "it could not be cleaned".into()))
-            }
+            Signal::RemoveRegFailed | Signal::Failed | Signal::RegFailed => Verdict::Unfit(
+                report
+                    .detail
+                    .clone()
+                    .unwrap_or_else(|| "it could not be cleaned".into()),
+            ),
             Signal::Interrupted => Verdict::Unfit("EC2 takes it away (spot interruption)".into()),
             Signal::Ok | Signal::RegOk if record.job.is_some() => Verdict::Busy,
             Signal::Ok | Signal::RegOk => Verdict::Waiting,
@@ -167,7 +177,9 @@ pub(crate) async fn give_back(
     let mut given = GivenBack::default();
     let mut open: BTreeMap<InstanceId, u64> = BTreeMap::new();
     let mut unfit: Vec<(InstanceId, u64, String)> = Vec::new();
-    let releases = ids.iter().map(async |id| (id, free(world, terms, id).await));
+    let releases = ids
+        .iter()
+        .map(async |id| (id, free(world, terms, id).await));
     for (id, freed) in join_all(releases).await {
         match freed? {
             Freed::Idle(generation) => {
@@ -191,7 +203,11 @@ pub(crate) async fn give_back(
                 (Verdict::Clean, Some(record)) => {
                     match terms.template_version {
                         Some(version) if version != record.template_version => {
-                            unfit.push((id.clone(), *generation, "its launch template is old".into()));
+                            unfit.push((
+                                id.clone(),
+                                *generation,
+                                "its launch template is old".into(),
+                            ));
                         }
                         Some(_) | None => clean.push(record.clone()),
                     }
@@ -222,7 +238,9 @@ pub(crate) async fn give_back(
             }
         });
         pool(world, &clean, console).await?;
-        given.pooled.extend(clean.iter().map(|record| record.id().clone()));
+        given
+            .pooled
+            .extend(clean.iter().map(|record| record.id().clone()));
         if !open.is_empty() {
             looks.progress(now, || {
                 let waiting: Vec<&str> = open.keys().map(InstanceId::as_str).collect();
@@ -252,19 +270,22 @@ async fn free(world: &World, terms: &Terms<'_>, id: &InstanceId) -> Result<Freed
         idle_time: terms.parameters.idle_time(),
     };
     let change = transition.change(world.now());
-    Ok(match world.table.change_instance(&world.arn(id), &change).await? {
-        Outcome::Applied(record) => Freed::Idle(record.generation),
-        // Released before, by us or by another job of the run: go on where that ended.
-        Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
-            Freed::Idle(current.generation)
-        }
-        Outcome::Conflict(Some(current))
-            if current.label.as_ref() == Some(terms.label) && current.state != State::Terminated =>
-        {
-            Freed::Ended(current.generation, "its time was over".to_owned())
-        }
-        Outcome::Conflict(_) => Freed::NotOurs,
-    })
+    Ok(
+        match world.table.change_instance(&world.arn(id), &change).await? {
+            Outcome::Applied(record) => Freed::Idle(record.generation),
+            // Released before, by us or by another job of the run: go on where that ended.
+            Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
+                Freed::Idle(current.generation)
+            }
+            Outcome::Conflict(Some(current))
+                if current.label.as_ref() == Some(terms.label)
+                    && current.state != State::Terminated =>
+            {
+                Freed::Ended(current.generation, "its time was over".to_owned())
+            }
+            Outcome::Conflict(_) => Freed::NotOurs,
+        },
+    )
 }
 
 /// Lists clean machines, a queue at a time.
@@ -308,7 +329,11 @@ async fn end(
             reason: why.chars().take(200).collect(),
             only: Terminate::Generation(generation),
         };
-        match world.table.change_instance(&world.arn(&id), &transition.change(now)).await? {
+        match world
+            .table
+            .change_instance(&world.arn(&id), &transition.change(now))
+            .await?
+        {
             Outcome::Applied(_) => {
                 console.say(format!("{id} is terminated: {why}"));
                 ended.push(id.clone());

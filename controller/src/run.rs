@@ -37,7 +37,11 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Ok(inputs) => inputs,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Done
+            };
         }
     };
     let common = match &inputs.mode {
@@ -74,10 +78,7 @@ enum RunError {
     #[error(transparent)]
     Provision(#[from] ProvisionError),
     #[error("{error}; left for refresh: {}", left.join("; "))]
-    Unfinished {
-        error: String,
-        left: Vec<String>,
-    },
+    Unfinished { error: String, left: Vec<String> },
     #[error(transparent)]
     Release(#[from] release::GiveBackError),
 }
@@ -96,8 +97,12 @@ impl RunError {
 }
 
 async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, RunError> {
-    let RefreshAndGithub { refresh: settings, api_url, scope, pat } =
-        RefreshAndGithub::new(inputs)?;
+    let RefreshAndGithub {
+        refresh: settings,
+        api_url,
+        scope,
+        pat,
+    } = RefreshAndGithub::new(inputs)?;
     console.mask(pat.expose());
     let Common { region, pool } = Common::new(&inputs.common)?;
     let sdk = proto::aws::sdk_config(Some(region)).await;
@@ -118,8 +123,15 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     if report.failed.is_empty() {
         return Ok(Exit::Done);
     }
-    let left = report.failed.iter().map(|(step, _)| step.to_string()).collect();
-    Err(RunError::Unfinished { error: "some steps failed".to_owned(), left })
+    let left = report
+        .failed
+        .iter()
+        .map(|(step, _)| step.to_string())
+        .collect();
+    Err(RunError::Unfinished {
+        error: "some steps failed".to_owned(),
+        left,
+    })
 }
 
 async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Exit, RunError> {
@@ -215,4 +227,3 @@ pub fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .init();
 }
-

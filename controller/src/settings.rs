@@ -24,7 +24,11 @@ pub struct BadInput {
 
 impl BadInput {
     fn new(input: &'static str, wrong: impl Into<String>, allowed: impl fmt::Display) -> Self {
-        Self { input, wrong: wrong.into(), allowed: allowed.to_string() }
+        Self {
+            input,
+            wrong: wrong.into(),
+            allowed: allowed.to_string(),
+        }
     }
 }
 
@@ -44,17 +48,28 @@ impl Common {
             .or_else(|| given(inputs.ambient_region.as_ref()))
             .or_else(|| given(inputs.ambient_default_region.as_ref()))
             .ok_or_else(|| {
-                BadInput::new("aws-region", "is missing", "give one such as eu-central-1, or set AWS_REGION")
+                BadInput::new(
+                    "aws-region",
+                    "is missing",
+                    "give one such as eu-central-1, or set AWS_REGION",
+                )
             })?;
-        if !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        if !region
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        {
             let wrong = format!("`{region}` is no region");
-            return Err(BadInput::new("aws-region", wrong, "give one such as eu-central-1"));
+            return Err(BadInput::new(
+                "aws-region",
+                wrong,
+                "give one such as eu-central-1",
+            ));
         }
         let allowed = "give letters, digits, `_` and `-`, at most 48 of them";
         let pool = match given(inputs.pool_name.as_ref()) {
-            Some(name) => name
-                .parse()
-                .map_err(|_| BadInput::new("pool-name", format!("`{name}` is no pool name"), allowed))?,
+            Some(name) => name.parse().map_err(|_| {
+                BadInput::new("pool-name", format!("`{name}` is no pool name"), allowed)
+            })?,
             None => PoolName::default_of(required(
                 "pool-name",
                 inputs.github_repository.as_ref(),
@@ -62,12 +77,17 @@ impl Common {
             )?)
             .map_err(|error| BadInput::new("pool-name", error.to_string(), allowed))?,
         };
-        Ok(Self { region: region.to_owned(), pool })
+        Ok(Self {
+            region: region.to_owned(),
+            pool,
+        })
     }
 }
 
 fn given(input: Option<&String>) -> Option<&str> {
-    input.map(|text| text.trim()).filter(|text| !text.is_empty())
+    input
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
 }
 
 fn required<'a>(
@@ -117,6 +137,10 @@ fn list(
     }
     match items.iter().find(|item| !valid(item)) {
         None => Ok(items),
-        Some(odd) => Err(BadInput::new(input, format!("`{odd}` cannot be one"), allowed)),
+        Some(odd) => Err(BadInput::new(
+            input,
+            format!("`{odd}` cannot be one"),
+            allowed,
+        )),
     }
 }

@@ -38,20 +38,46 @@ fn refused(mode: &str, input: &str, value: &str, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{input}={value}: {error}");
     assert_eq!(error.lines().count(), 1, "{input}={value}: {error}");
-    assert!(error.contains(&format!("input `{input}`")), "{input}={value}: {error}");
-    assert!(words.iter().all(|word| error.contains(word)), "{input}={value}: {error}");
+    assert!(
+        error.contains(&format!("input `{input}`")),
+        "{input}={value}: {error}"
+    );
+    assert!(
+        words.iter().all(|word| error.contains(word)),
+        "{input}={value}: {error}"
+    );
     assert!(!error.contains("hush-hush"), "{error}");
 }
 
 #[test]
 fn what_provision_cannot_use_is_named() {
     for odd in ["0", "-1", "two", "1.5", "99999"] {
-        refused("provision", "instance-count", odd, &[odd, "whole number from 1 to"]);
+        refused(
+            "provision",
+            "instance-count",
+            odd,
+            &[odd, "whole number from 1 to"],
+        );
     }
-    refused("provision", "usage-class", "cheap", &["`cheap`", "on-demand, spot"]);
-    refused("provision", "resource-class", "very large", &["`very large`"]);
+    refused(
+        "provision",
+        "usage-class",
+        "cheap",
+        &["`cheap`", "on-demand, spot"],
+    );
+    refused(
+        "provision",
+        "resource-class",
+        "very large",
+        &["`very large`"],
+    );
     refused("provision", "allowed-instance-types", ",", &["is empty"]);
-    refused("provision", "allowed-instance-types", "c* $(x)", &["`$(x)`"]);
+    refused(
+        "provision",
+        "allowed-instance-types",
+        "c* $(x)",
+        &["`$(x)`"],
+    );
     refused("provision", "max-runtime-min", "0", &["`0`"]);
     refused("provision", "name", "a,b", &["`a,b`"]);
     refused("release", "pool-name", "über", &["`über`"]);
@@ -63,9 +89,19 @@ fn what_refresh_cannot_use_is_named() {
     refused("refresh", "resource-class-config", "{", &["cannot be read"]);
     refused("refresh", "resource-class-config", "{}", &["has no class"]);
     let same = r#"{"a":{"cpu":2,"mmem":4096},"b":{"cpu":2,"mmem":8192}}"#;
-    refused("refresh", "resource-class-config", same, &["both have 2 vCPU"]);
+    refused(
+        "refresh",
+        "resource-class-config",
+        same,
+        &["both have 2 vCPU"],
+    );
     let flat = r#"{"a":{"cpu":2,"mmem":4096},"b":{"cpu":4,"mmem":4096}}"#;
-    refused("refresh", "resource-class-config", flat, &["no more memory"]);
+    refused(
+        "refresh",
+        "resource-class-config",
+        flat,
+        &["no more memory"],
+    );
     refused("refresh", "github-token", "", &["is missing"]);
     refused("refresh", "ami", "", &["is missing"]);
     refused("refresh", "ami", "debian", &["`debian`"]);
@@ -74,14 +110,24 @@ fn what_refresh_cannot_use_is_named() {
     refused("refresh", "security-group-ids", "", &["is empty"]);
     refused("refresh", "idle-time-sec", "soon", &["`soon`"]);
     refused("refresh", "actions-runner-version", "newest", &["`newest`"]);
-    let long: String = (0..40_000u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
+    let long: String = (0..40_000u32)
+        .map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90))
+        .collect();
     refused("refresh", "pre-runner-script", &long, &["16384"]);
 }
 
 #[test]
 fn an_unknown_mode_or_flag_is_bad_input() {
-    assert_eq!(controller(&[], &[("INPUT_MODE", "restart")]).status.code(), Some(2));
-    assert_eq!(controller(&["provision", "--instances", "2"], &[]).status.code(), Some(2));
+    assert_eq!(
+        controller(&[], &[("INPUT_MODE", "restart")]).status.code(),
+        Some(2)
+    );
+    assert_eq!(
+        controller(&["provision", "--instances", "2"], &[])
+            .status
+            .code(),
+        Some(2)
+    );
     assert_eq!(controller(&[], &[]).status.code(), Some(2));
 }
 
@@ -90,12 +136,18 @@ fn help_shows_examples() {
     let output = controller(&["--help"], &[]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout);
-    assert!(help.contains("controller provision --instance-count 2"), "{help}");
+    assert!(
+        help.contains("controller provision --instance-count 2"),
+        "{help}"
+    );
 }
 
 #[test]
 fn a_flag_goes_before_its_input() {
-    let output = controller(&["provision", "--instance-count", "x"], &[("INPUT_INSTANCE-COUNT", "1")]);
+    let output = controller(
+        &["provision", "--instance-count", "x"],
+        &[("INPUT_INSTANCE-COUNT", "1")],
+    );
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("`x`"));
 }

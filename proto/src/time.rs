@@ -191,8 +191,8 @@ mod tests {
     fn people_read_durations() {
         assert_eq!(human(Duration::from_millis(250)), "0.25s");
         assert_eq!(human(Duration::from_secs(41)), "41s");
-        assert_eq!(human(Duration::from_secs(420)), "7m 0s");
-        assert_eq!(human(Duration::from_secs(7500)), "2h 5m");
+        assert_eq!(human(Duration::from_mins(7)), "7m 0s");
+        assert_eq!(human(Duration::from_mins(125)), "2h 5m");
     }
 
     proptest! {

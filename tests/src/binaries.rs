@@ -39,8 +39,16 @@ impl Binaries {
         // and with them every crate that depends on theirs.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            let about_this_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-            if about_this_package.iter().any(|prefix| text.starts_with(prefix)) {
+            let about_this_package = [
+                "CARGO_PKG_",
+                "CARGO_MANIFEST_",
+                "CARGO_BIN_",
+                "CARGO_CRATE_",
+            ];
+            if about_this_package
+                .iter()
+                .any(|prefix| text.starts_with(prefix))
+            {
                 cargo.env_remove(&name);
             }
         }

@@ -1,6 +1,6 @@
 //! `ministack`: an AWS that nobody here wrote, for a second opinion.
 //!
-//! It is installed from PyPI into a virtual environment below `target/`, once, and started for one
+//! It is installed by pip into a virtual environment below `target/`, once, and started for one
 //! test on a free port of the loopback interface.
 
 use std::{
@@ -47,11 +47,19 @@ impl Ministack {
             .kill_on_drop(true)
             .spawn()?;
         let url = format!("http://127.0.0.1:{port}");
-        let ministack = Self { url, _process: process };
+        let ministack = Self {
+            url,
+            _process: process,
+        };
         let deadline = Instant::now() + READY_WITHIN;
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
             if Instant::now() > deadline {
-                return Err(io::Error::other(format!("ministack is not ready after {READY_WITHIN:?}")));
+                return Err(io::Error::other(format!(
+                    "ministack is not ready after {READY_WITHIN:?}"
+                )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -79,9 +87,17 @@ async fn install(folder: &Path) -> io::Result<PathBuf> {
     if std::fs::read(&done).is_ok_and(|have| have == wanted) {
         return Ok(program);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder)).await?;
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(folder))
+    .await?;
     run(Command::new(folder.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ])
         .arg(&requirements))
     .await?;
     std::fs::write(done, wanted)?;
@@ -94,5 +110,9 @@ async fn run(command: &mut Command) -> io::Result<()> {
         return Ok(());
     }
     let error = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{:?}: {}: {error}", command.as_std(), output.status)))
+    Err(io::Error::other(format!(
+        "{:?}: {}: {error}",
+        command.as_std(),
+        output.status
+    )))
 }

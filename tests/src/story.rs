@@ -51,7 +51,10 @@ pub fn refresh_inputs(yard: &Yard, subnets: &str) -> Vec<(&'static str, String)>
         ("security-group-ids", "sg-1".to_owned()),
         ("subnet-ids", subnets.to_owned()),
         ("idle-time-sec", IDLE.as_secs().to_string()),
-        ("pre-runner-script", "#!/bin/sh\necho the machine is being prepared\n".to_owned()),
+        (
+            "pre-runner-script",
+            "#!/bin/sh\necho the machine is being prepared\n".to_owned(),
+        ),
     ]
 }
 
@@ -67,39 +70,63 @@ pub async fn play(
     teller: &mut dyn Teller,
 ) -> Result<(), Wrong> {
     let inputs = refresh_inputs(yard, subnets);
-    let inputs: Vec<(&str, &str)> = inputs.iter().map(|(name, value)| (*name, &**value)).collect();
+    let inputs: Vec<(&str, &str)> = inputs
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
     let scheduled = Workflow::new(yard, binaries, 1);
 
     teller.chapter("A scheduled workflow sets the pool up");
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
-    teller.event("controller refresh: table, launch template, queues, token", Some(step.took));
+    teller.event(
+        "controller refresh: table, launch template, queues, token",
+        Some(step.took),
+    );
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
-    must(step.log.contains("nothing to do"), || format!("a second refresh still plans:\n{}", step.log))?;
+    must(step.log.contains("nothing to do"), || {
+        format!("a second refresh still plans:\n{}", step.log)
+    })?;
     teller.event("controller refresh again: nothing to do", Some(step.took));
 
     teller.chapter("Workflow 1001 needs two machines; the pool is empty");
     let first = Workflow::new(yard, binaries, 1001);
     let cold = succeed(first.step("provision", &[("instance-count", "2")]).await?)?;
-    must(counts(&cold) == (Some(0), Some(2)), || format!("not two new machines:\n{}", cold.log))?;
-    teller.event(&machines("controller provision: 2 new machines", &cold.machines()), Some(cold.took));
+    must(counts(&cold) == (Some(0), Some(2)), || {
+        format!("not two new machines:\n{}", cold.log)
+    })?;
+    teller.event(
+        &machines("controller provision: 2 new machines", &cold.machines()),
+        Some(cold.took),
+    );
     jobs(yard, &first, 3, &cold.machines(), teller).await?;
     let step = succeed(first.step("release", &[]).await?)?;
-    must(step.log.contains("2 back in the pool"), || format!("not both pooled:\n{}", step.log))?;
+    must(step.log.contains("2 back in the pool"), || {
+        format!("not both pooled:\n{}", step.log)
+    })?;
     no_runners(yard)?;
-    teller.event("controller release: deregistered, cleaned, back in the pool", Some(step.took));
+    teller.event(
+        "controller release: deregistered, cleaned, back in the pool",
+        Some(step.took),
+    );
 
     teller.chapter("Workflow 1002 needs three; two are warm");
     let second = Workflow::new(yard, binaries, 1002);
     let warm = succeed(second.step("provision", &[("instance-count", "3")]).await?)?;
-    must(counts(&warm) == (Some(2), Some(1)), || format!("not two warm and one new:\n{}", warm.log))?;
+    must(counts(&warm) == (Some(2), Some(1)), || {
+        format!("not two warm and one new:\n{}", warm.log)
+    })?;
     let reused: BTreeSet<String> = cold.machines().into_iter().collect();
     let got: BTreeSet<String> = warm.machines().into_iter().collect();
-    must(reused.is_subset(&got), || format!("other machines were reused: {got:?}"))?;
+    must(reused.is_subset(&got), || {
+        format!("other machines were reused: {got:?}")
+    })?;
     let title = "controller provision: the same 2, and 1 new";
     teller.event(&machines(title, &warm.machines()), Some(warm.took));
     jobs(yard, &second, 3, &warm.machines(), teller).await?;
     let step = succeed(second.step("release", &[]).await?)?;
-    must(step.log.contains("3 back in the pool"), || format!("not all pooled:\n{}", step.log))?;
+    must(step.log.contains("3 back in the pool"), || {
+        format!("not all pooled:\n{}", step.log)
+    })?;
     teller.event("controller release", Some(step.took));
     let step = succeed(second.step("release", &[]).await?)?;
     teller.event("controller release again: changes nothing", Some(step.took));
@@ -111,20 +138,34 @@ pub async fn play(
     tokio::time::sleep(IDLE).await;
     teller.event("3 machines waited in the pool", Some(waited.elapsed()));
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
-    teller.event("controller refresh: what has expired is terminated", Some(step.took));
+    teller.event(
+        "controller refresh: what has expired is terminated",
+        Some(step.took),
+    );
     nothing_left(yard).await?;
-    teller.event("nothing is left: no machine, no process, no runner at GitHub", None);
+    teller.event(
+        "nothing is left: no machine, no process, no runner at GitHub",
+        None,
+    );
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
-    must(step.log.contains("nothing to do"), || format!("the last refresh still plans:\n{}", step.log))?;
+    must(step.log.contains("nothing to do"), || {
+        format!("the last refresh still plans:\n{}", step.log)
+    })?;
     Ok(())
 }
 
 fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Wrong> {
-    if holds { Ok(()) } else { Err(otherwise().into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
 }
 
 fn succeed(step: Step) -> Result<Step, Wrong> {
-    must(step.code == 0, || format!("the step ended with {}:\n{}", step.code, step.log))?;
+    must(step.code == 0, || {
+        format!("the step ended with {}:\n{}", step.code, step.log)
+    })?;
     Ok(step)
 }
 
@@ -137,12 +178,18 @@ fn machines(title: &str, ids: &[String]) -> String {
 }
 
 fn alive(yard: &Yard) -> usize {
-    yard.machines.list().iter().filter(|machine| machine.alive()).count()
+    yard.machines
+        .list()
+        .iter()
+        .filter(|machine| machine.alive())
+        .count()
 }
 
 fn no_runners(yard: &Yard) -> Result<(), Wrong> {
     let runners = yard.github.runners();
-    must(runners.is_empty(), || format!("runners are still registered: {runners:?}"))
+    must(runners.is_empty(), || {
+        format!("runners are still registered: {runners:?}")
+    })
 }
 
 /// Runs jobs on the run's machines, and checks where each ran.
@@ -176,11 +223,18 @@ async fn jobs(
     for job in jobs {
         let view = yard.github.wait_job(job, PATIENCE).await?;
         let conclusion = view.conclusion.map(|conclusion| conclusion.as_str());
-        must(conclusion == Some("success"), || format!("{}: {conclusion:?}\n{}", view.name, view.log))?;
+        must(conclusion == Some("success"), || {
+            format!("{}: {conclusion:?}\n{}", view.name, view.log)
+        })?;
         let runner = view.runner.unwrap_or_default();
         let machine = machines.iter().find(|id| runner.starts_with(id.as_str()));
-        must(machine.is_some(), || format!("{} ran on {runner}, not on {machines:?}", view.name))?;
-        must(view.log.contains(&format!("of run {}", workflow.run)), || view.log.clone())?;
+        must(machine.is_some(), || {
+            format!("{} ran on {runner}, not on {machines:?}", view.name)
+        })?;
+        must(
+            view.log.contains(&format!("of run {}", workflow.run)),
+            || view.log.clone(),
+        )?;
         used.extend(machine);
     }
     let text = format!("{count} jobs ran on {} machines", used.len());
@@ -192,7 +246,12 @@ async fn jobs(
 async fn nothing_left(yard: &Yard) -> Result<(), Wrong> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let ec2: Vec<_> = yard.aws.instances().into_iter().filter(|view| view.alive()).collect();
+        let ec2: Vec<_> = yard
+            .aws
+            .instances()
+            .into_iter()
+            .filter(|view| view.alive())
+            .collect();
         let processes: Vec<_> = yard
             .machines
             .list()
@@ -202,7 +261,9 @@ async fn nothing_left(yard: &Yard) -> Result<(), Wrong> {
         if ec2.is_empty() && alive(yard) == 0 && processes.is_empty() {
             return no_runners(yard);
         }
-        must(Instant::now() < deadline, || format!("left: {ec2:?}, processes {processes:?}"))?;
+        must(Instant::now() < deadline, || {
+            format!("left: {ec2:?}, processes {processes:?}")
+        })?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -43,7 +43,10 @@ pub struct Step {
 impl Step {
     /// The machines that it got.
     pub fn machines(&self) -> Vec<String> {
-        let text = self.outputs.get("instance-ids").map_or("[]", String::as_str);
+        let text = self
+            .outputs
+            .get("instance-ids")
+            .map_or("[]", String::as_str);
         serde_json::from_str(text).unwrap_or_default()
     }
 
@@ -64,7 +67,11 @@ pub struct Running {
 impl<'a> Workflow<'a> {
     /// The steps of one run.
     pub fn new(yard: &'a Yard, binaries: &'a Binaries, run: u64) -> Self {
-        Self { yard, binaries, run }
+        Self {
+            yard,
+            binaries,
+            run,
+        }
     }
 
     /// Starts a step.
@@ -74,8 +81,8 @@ impl<'a> Workflow<'a> {
     /// When the controller cannot be started.
     pub fn start(&self, mode: &str, inputs: &[(&str, &str)]) -> io::Result<Running> {
         let name = format!("{}-{mode}-{:08x}", self.run, rand::random::<u32>());
-        let files = ["output", "summary"]
-            .map(|kind| self.yard.folder().join(format!("{name}.{kind}")));
+        let files =
+            ["output", "summary"].map(|kind| self.yard.folder().join(format!("{name}.{kind}")));
         let mut command = Command::new(&self.binaries.controller);
         command
             .env_clear()
@@ -93,7 +100,11 @@ impl<'a> Workflow<'a> {
         for (name, value) in inputs {
             command.env(format!("INPUT_{}", name.to_uppercase()), value);
         }
-        Ok(Running { child: command.spawn()?, files, began: Instant::now() })
+        Ok(Running {
+            child: command.spawn()?,
+            files,
+            began: Instant::now(),
+        })
     }
 
     /// Runs a step to its end.
@@ -121,10 +132,15 @@ impl Running {
         use std::os::unix::process::ExitStatusExt;
 
         let output = self.child.wait_with_output().await?;
-        let [outputs, summary] = self.files.map(|path| fs::read_to_string(path).unwrap_or_default());
+        let [outputs, summary] = self
+            .files
+            .map(|path| fs::read_to_string(path).unwrap_or_default());
         let status = output.status;
         Ok(Step {
-            code: status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1),
+            code: status
+                .code()
+                .or(status.signal().map(|signal| 128 + signal))
+                .unwrap_or(-1),
             log: [output.stdout, output.stderr]
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .concat(),

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use nix::{sys::signal::{Signal, kill}, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use proto::{
     config::{ConfigItem, Parameters},
     state::State,
@@ -29,13 +32,27 @@ struct Pool {
 impl Pool {
     async fn new(boot: Duration) -> Self {
         let binaries = Binaries::build().expect("the programs build");
-        let settings = Settings { boot, ..Settings::new(&binaries.agent, &binaries.runner) };
+        let settings = Settings {
+            boot,
+            ..Settings::new(&binaries.agent, &binaries.runner)
+        };
         let yard = Yard::start(settings).await.expect("the yard starts");
         let table = DynamoTable::new(clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
-        let pool = Self { yard, binaries, table };
+        let pool = Self {
+            yard,
+            binaries,
+            table,
+        };
         let inputs = refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
-        let inputs: Vec<(&str, &str)> = inputs.iter().map(|(name, value)| (*name, &**value)).collect();
-        let step = pool.run(1).step("refresh", &inputs).await.expect("refresh runs");
+        let inputs: Vec<(&str, &str)> = inputs
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let step = pool
+            .run(1)
+            .step("refresh", &inputs)
+            .await
+            .expect("refresh runs");
         assert_eq!(step.code, 0, "{}", step.log);
         pool
     }
@@ -45,11 +62,17 @@ impl Pool {
     }
 
     async fn provision(&self, run: u64, count: &str) -> Step {
-        self.run(run).step("provision", &[("instance-count", count)]).await.expect("provision runs")
+        self.run(run)
+            .step("provision", &[("instance-count", count)])
+            .await
+            .expect("provision runs")
     }
 
     async fn release(&self, run: u64) -> Step {
-        self.run(run).step("release", &[]).await.expect("release runs")
+        self.run(run)
+            .step("release", &[])
+            .await
+            .expect("release runs")
     }
 
     /// Alters the pool's times, as an operator with little patience would.
@@ -57,22 +80,38 @@ impl Pool {
         let config = self.table.config().await.expect("a configuration");
         let mut parameters = config.parameters.expect("parameters");
         change(&mut parameters);
-        self.table.put_config(&ConfigItem::Parameters(parameters)).await.expect("written");
+        self.table
+            .put_config(&ConfigItem::Parameters(parameters))
+            .await
+            .expect("written");
     }
 
     fn alive(&self) -> usize {
-        self.yard.aws.instances().iter().filter(|view| view.alive()).count()
+        self.yard
+            .aws
+            .instances()
+            .iter()
+            .filter(|view| view.alive())
+            .count()
     }
 
     async fn records(&self, state: State) -> usize {
-        self.table.instances_in(state, None).await.expect("listed").len()
+        self.table
+            .instances_in(state, None)
+            .await
+            .expect("listed")
+            .len()
     }
 
     /// Waits until so many machines are alive at EC2.
     async fn until_alive(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.alive() != count {
-            assert!(Instant::now() < deadline, "{} machines are alive, not {count}", self.alive());
+            assert!(
+                Instant::now() < deadline,
+                "{} machines are alive, not {count}",
+                self.alive()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -87,27 +126,45 @@ async fn a_fleet_that_falls_short_fails_the_step_and_leaves_the_pool_whole() {
 
     let short = pool.provision(12, "3").await;
     assert_eq!(short.code, 1, "{}", short.log);
-    assert!(short.log.contains("InsufficientInstanceCapacity"), "{}", short.log);
+    assert!(
+        short.log.contains("InsufficientInstanceCapacity"),
+        "{}",
+        short.log
+    );
     assert!(short.log.contains("launched 1 of 2"), "{}", short.log);
     pool.until_alive(1).await;
     assert_eq!(pool.records(State::Idle).await, 1);
 
     // What was claimed went back: the next one gets it.
     let warm = pool.provision(13, "1").await;
-    assert_eq!((warm.code, warm.number("reused")), (0, Some(1)), "{}", warm.log);
+    assert_eq!(
+        (warm.code, warm.number("reused")),
+        (0, Some(1)),
+        "{}",
+        warm.log
+    );
     pool.yard.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_never_comes_fails_the_step_and_is_terminated() {
     let pool = Pool::new(Duration::from_hours(1)).await;
-    pool.hurry(|parameters| parameters.fleet_timeout_sec = 2).await;
+    pool.hurry(|parameters| parameters.fleet_timeout_sec = 2)
+        .await;
     let step = pool.provision(21, "2").await;
     assert_eq!(step.code, 1, "{}", step.log);
-    assert!(step.log.contains("its agent was never heard of"), "{}", step.log);
+    assert!(
+        step.log.contains("its agent was never heard of"),
+        "{}",
+        step.log
+    );
     pool.until_alive(0).await;
     assert_eq!(pool.records(State::Created).await, 0);
-    let journal = pool.table.provisions_of(&"21".parse().expect("a run")).await.expect("read");
+    let journal = pool
+        .table
+        .provisions_of(&"21".parse().expect("a run"))
+        .await
+        .expect("read");
     assert_eq!(journal[0].phase, proto::provision::Phase::RolledBack);
     pool.yard.stop().await;
 }
@@ -120,7 +177,12 @@ async fn two_that_race_for_one_warm_machine_never_share_it() {
     let (a, b) = tokio::join!(pool.provision(32, "1"), pool.provision(33, "1"));
     assert_eq!((a.code, b.code), (0, 0), "{}\n{}", a.log, b.log);
     assert_ne!(a.machines(), b.machines());
-    assert_eq!(a.number("reused").zip(b.number("reused")).map(|(a, b)| a + b), Some(1));
+    assert_eq!(
+        a.number("reused")
+            .zip(b.number("reused"))
+            .map(|(a, b)| a + b),
+        Some(1)
+    );
     pool.yard.stop().await;
 }
 
@@ -143,13 +205,23 @@ async fn a_release_that_times_out_terminates_and_never_pools() {
         assert!(Instant::now() < deadline, "the job was never taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    pool.hurry(|parameters| parameters.release_timeout_sec = 2).await;
+    pool.hurry(|parameters| parameters.release_timeout_sec = 2)
+        .await;
     let step = pool.release(41).await;
     assert_eq!(step.code, 0, "{}", step.log);
-    assert!(step.log.contains("`endless` did not end in time"), "{}", step.log);
+    assert!(
+        step.log.contains("`endless` did not end in time"),
+        "{}",
+        step.log
+    );
     pool.until_alive(0).await;
     let next = pool.provision(42, "1").await;
-    assert_eq!((next.code, next.number("reused")), (0, Some(0)), "{}", next.log);
+    assert_eq!(
+        (next.code, next.number("reused")),
+        (0, Some(0)),
+        "{}",
+        next.log
+    );
     pool.yard.stop().await;
 }
 
@@ -166,7 +238,10 @@ async fn a_cancelled_provision_leaves_nothing() {
     let cancelled = Instant::now();
     let step = step.finish().await.expect("it ends");
     assert_eq!(step.code, 130, "{}", step.log);
-    assert!(cancelled.elapsed() < Duration::from_secs(7), "GitHub kills a step after that");
+    assert!(
+        cancelled.elapsed() < Duration::from_secs(7),
+        "GitHub kills a step after that"
+    );
     pool.until_alive(0).await;
     pool.yard.stop().await;
 }
@@ -175,9 +250,19 @@ async fn a_cancelled_provision_leaves_nothing() {
 async fn a_failing_script_stands_in_the_workflows_log() {
     let pool = Pool::new(Duration::ZERO).await;
     let mut inputs = refresh_inputs(&pool.yard, "subnet-0a");
-    inputs.push(("pre-runner-script", "echo the disk is full >&2\nexit 3\n".to_owned()));
-    let inputs: Vec<(&str, &str)> = inputs.iter().map(|(name, value)| (*name, &**value)).collect();
-    let step = pool.run(1).step("refresh", &inputs).await.expect("refresh runs");
+    inputs.push((
+        "pre-runner-script",
+        "echo the disk is full >&2\nexit 3\n".to_owned(),
+    ));
+    let inputs: Vec<(&str, &str)> = inputs
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let step = pool
+        .run(1)
+        .step("refresh", &inputs)
+        .await
+        .expect("refresh runs");
     assert_eq!(step.code, 0, "{}", step.log);
     let step = pool.provision(61, "1").await;
     assert_eq!(step.code, 1, "{}", step.log);

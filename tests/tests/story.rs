@@ -34,5 +34,12 @@ async fn two_workflows_share_a_pool() {
 async fn two_workflows_share_a_pool_on_an_independent_aws() {
     let ministack = Ministack::start().await.expect("ministack starts");
     let upstream = Some(ministack.url().to_owned());
-    play(aws::Settings { upstream, ..aws::Settings::default() }, "subnet-0a subnet-0b").await;
+    play(
+        aws::Settings {
+            upstream,
+            ..aws::Settings::default()
+        },
+        "subnet-0a subnet-0b",
+    )
+    .await;
 }

@@ -3,11 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::try_join_all;
-use proto::{
-    instance::InstanceRecord,
-    state::State,
-    table::Outcome,
-};
+use proto::{instance::InstanceRecord, state::State, table::Outcome};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{Held, ProvisionError, Ready, Saga};
@@ -31,9 +27,15 @@ impl Saga<'_> {
     pub(super) async fn launch(&mut self, missing: usize) -> Result<(), ProvisionError> {
         let request = self.fleet_request(missing);
         let token = request.client_token.clone();
-        self.journal.write(|record| record.client_token = token).await?;
+        self.journal
+            .write(|record| record.client_token = token)
+            .await?;
         let answer = self.ask(request).await?;
-        let launched: Vec<_> = answer.launched.iter().map(|launched| launched.id.clone()).collect();
+        let launched: Vec<_> = answer
+            .launched
+            .iter()
+            .map(|launched| launched.id.clone())
+            .collect();
         self.journal.note_launched(launched.clone());
         self.launching = InFlight::default();
 
@@ -48,10 +50,19 @@ impl Saga<'_> {
             });
         }
         self.journal.write(|_| ()).await?;
-        try_join_all(answer.launched.iter().map(|launched| self.write_record(launched))).await?;
+        try_join_all(
+            answer
+                .launched
+                .iter()
+                .map(|launched| self.write_record(launched)),
+        )
+        .await?;
         let now = self.world.now();
         for launched in answer.launched {
-            self.console.say(format!("{} launched ({})", launched.id, launched.instance_type));
+            self.console.say(format!(
+                "{} launched ({})",
+                launched.id, launched.instance_type
+            ));
             self.held.push(Held {
                 ready: Ready {
                     id: launched.id,

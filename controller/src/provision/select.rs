@@ -133,7 +133,9 @@ impl Saga<'_> {
         }
         let (messages, handles): (Vec<PoolMessage>, Vec<String>) = candidates.into_iter().unzip();
         let ids: Vec<InstanceId> = messages.iter().map(|message| message.id.clone()).collect();
-        self.journal.write(|record| record.claimed.extend(ids)).await?;
+        self.journal
+            .write(|record| record.claimed.extend(ids))
+            .await?;
         let now = self.world.now();
         let claims = messages.iter().map(|message| self.claim(message, now));
         let claims = join_all(claims).await;
@@ -142,7 +144,8 @@ impl Saga<'_> {
             match claimed? {
                 Claimed::Ours(record) => self.hold(&record, now),
                 Claimed::Unfit(id, why) => {
-                    self.console.say(format!("{id} was idle but is unfit ({why}): terminated"));
+                    self.console
+                        .say(format!("{id} was idle but is unfit ({why}): terminated"));
                     unfit.push(id);
                 }
                 Claimed::Stale => not_ours.push(message.id.clone()),
@@ -160,7 +163,12 @@ impl Saga<'_> {
             timeout: self.setup.parameters.claim_timeout(),
         };
         let arn = self.world.arn(&message.id);
-        let record = match self.world.table.change_instance(&arn, &transition.change(now)).await? {
+        let record = match self
+            .world
+            .table
+            .change_instance(&arn, &transition.change(now))
+            .await?
+        {
             Outcome::Applied(record) => record,
             Outcome::Conflict(Some(current)) if transition.is_done(&current) => current,
             Outcome::Conflict(_) => return Ok(Claimed::Stale),
@@ -176,7 +184,8 @@ impl Saga<'_> {
     }
 
     fn hold(&mut self, record: &InstanceRecord, now: Time) {
-        self.console.say(format!("{} reused ({})", record.id(), record.instance_type));
+        self.console
+            .say(format!("{} reused ({})", record.id(), record.instance_type));
         self.held.push(Held {
             ready: Ready {
                 id: record.id().clone(),
@@ -206,7 +215,10 @@ impl Saga<'_> {
             only: Terminate::Of(self.settings.label.clone()),
         };
         for id in ids {
-            self.world.table.change_instance(&self.world.arn(id), &transition.change(now)).await?;
+            self.world
+                .table
+                .change_instance(&self.world.arn(id), &transition.change(now))
+                .await?;
         }
         for (id, error) in self.world.fleet.terminate(ids).await? {
             // Its record says terminated: its agent, or else refresh, ends it.
@@ -265,11 +277,20 @@ mod tests {
     fn what_was_not_asked_for_will_not() {
         assert_eq!(verdict(&message(), "c*"), Some(Unsuitable::InstanceType));
         assert_eq!(verdict(&message(), "m6i"), Some(Unsuitable::InstanceType));
-        let spot = PoolMessage { usage_class: UsageClass::Spot, ..message() };
+        let spot = PoolMessage {
+            usage_class: UsageClass::Spot,
+            ..message()
+        };
         assert_eq!(verdict(&spot, "*"), Some(Unsuitable::UsageClass));
-        let small = PoolMessage { mmem: 2048, ..message() };
+        let small = PoolMessage {
+            mmem: 2048,
+            ..message()
+        };
         assert_eq!(verdict(&small, "*"), Some(Unsuitable::Size));
-        let old = PoolMessage { template_version: 2, ..message() };
+        let old = PoolMessage {
+            template_version: 2,
+            ..message()
+        };
         assert_eq!(verdict(&old, "*"), Some(Unsuitable::TemplateVersion));
     }
 }

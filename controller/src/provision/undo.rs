@@ -22,7 +22,7 @@ pub(super) const LAUNCH_GRACE: Duration = Duration::from_secs(3);
 
 /// What could not be taken back, in words. Refresh will.
 #[derive(Debug)]
-pub struct Left(pub Vec<String>);
+pub(super) struct Left(pub(super) Vec<String>);
 
 /// The orderly way: claimed machines go the way of a release, new ones are terminated.
 pub(super) async fn roll_back(
@@ -57,25 +57,53 @@ pub(super) async fn roll_back(
         Err(error) => left.push(error.to_string()),
     }
     if left.is_empty()
-        && let Err(error) = journal.write(|record| record.phase = Phase::RolledBack).await
+        && let Err(error) = journal
+            .write(|record| record.phase = Phase::RolledBack)
+            .await
     {
         left.push(format!("the journal still says rolling back: {error}"));
     }
-    if left.is_empty() { Ok(()) } else { Err(Left(left)) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(Left(left))
+    }
 }
 
 /// The way by force: every machine of the provision that still bears its label is terminated, and
-/// the journal closed. Within a few seconds, whatever hangs; also for refresh, which finds the
-/// journals of controllers that died.
-pub async fn terminate_everything(
+/// the journal closed. Within a few seconds, whatever hangs.
+pub(super) async fn terminate_everything(
     world: &World,
     record: &ProvisionRecord,
     reason: &str,
 ) -> Result<(), Left> {
+    let by_force = async {
+        let mut record = record.clone();
+        // A write that was under way when the step was cancelled may have been applied: then the
+        // journal is ahead of what we know, and may name machines that we do not.
+        while let Some(ahead) = end(world, &record, reason).await? {
+            let known: Vec<InstanceId> = record.launched;
+            record = ahead;
+            record.launched.extend(known);
+        }
+        Ok(())
+    };
+    timeout(BY_FORCE, by_force).await.unwrap_or_else(|_| {
+        Err(Left(vec![format!(
+            "AWS did not answer within {} s",
+            BY_FORCE.as_secs()
+        )]))
+    })
+}
+
+/// Terminates what a record names, then closes it; the record as it is, if it is ahead.
+async fn end(
+    world: &World,
+    record: &ProvisionRecord,
+    reason: &str,
+) -> Result<Option<ProvisionRecord>, Left> {
     let ids: Vec<InstanceId> = record.machines().cloned().collect();
-    let left = timeout(BY_FORCE, terminate(world, record, &ids, reason))
-        .await
-        .unwrap_or_else(|_| vec![format!("AWS did not answer within {} s", BY_FORCE.as_secs())]);
+    let left = terminate(world, record, &ids, reason).await;
     if !left.is_empty() {
         return Err(Left(left));
     }
@@ -86,12 +114,16 @@ pub async fn terminate_everything(
         expires_at: Some((now + RECORD_KEPT).as_secs()),
         ..record.next(now)
     };
-    match timeout(BY_FORCE, world.table.put_provision(&closed)).await {
-        Ok(Ok(Outcome::Applied(_))) => Ok(()),
-        Ok(Ok(Outcome::Conflict(Some(current)))) if !current.phase.is_open() => Ok(()),
-        Ok(Ok(Outcome::Conflict(_))) => Err(Left(vec!["somebody else writes its journal".into()])),
-        Ok(Err(error)) => Err(Left(vec![format!("its journal could not be closed: {error}")])),
-        Err(_) => Err(Left(vec!["its journal could not be closed in time".into()])),
+    match world.table.put_provision(&closed).await {
+        Ok(Outcome::Applied(_)) => Ok(None),
+        Ok(Outcome::Conflict(Some(current))) if !current.phase.is_open() => Ok(None),
+        Ok(Outcome::Conflict(Some(current))) if current.started_at == record.started_at => {
+            Ok(Some(current))
+        }
+        Ok(Outcome::Conflict(_)) => Err(Left(vec!["its journal is another provision's".into()])),
+        Err(error) => Err(Left(vec![format!(
+            "its journal could not be closed: {error}"
+        )])),
     }
 }
 
@@ -116,10 +148,9 @@ async fn terminate(
     let (mut ended, mut left) = (Vec::new(), Vec::new());
     for (id, outcome) in join_all(locks).await {
         match outcome {
-            Ok(Outcome::Applied(_)) => ended.push(id),
+            // Without a record it was launched a moment ago, and nobody else knows of it.
+            Ok(Outcome::Applied(_) | Outcome::Conflict(None)) => ended.push(id),
             Ok(Outcome::Conflict(Some(current))) if transition.is_done(&current) => ended.push(id),
-            // Launched a moment ago: it has no record, and nobody else knows of it.
-            Ok(Outcome::Conflict(None)) => ended.push(id),
             // A candidate that was never ours, or that somebody else has by now.
             Ok(Outcome::Conflict(Some(_))) => {}
             Err(error) => left.push(format!("{id}: {error}")),
@@ -129,7 +160,11 @@ async fn terminate(
         return left;
     }
     match world.fleet.terminate(&ended).await {
-        Ok(refused) => left.extend(refused.into_iter().map(|(id, error)| format!("{id}: {error}"))),
+        Ok(refused) => left.extend(
+            refused
+                .into_iter()
+                .map(|(id, error)| format!("{id}: {error}")),
+        ),
         Err(error) => left.push(error.to_string()),
     }
     left

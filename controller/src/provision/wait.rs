@@ -39,7 +39,10 @@ fn judge(
         return Verdict::Lost("lost its record".to_owned());
     };
     let detail = || {
-        let detail = record.report.as_ref().and_then(|report| report.detail.as_deref());
+        let detail = record
+            .report
+            .as_ref()
+            .and_then(|report| report.detail.as_deref());
         detail.map_or_else(String::new, |detail| format!(": {detail}"))
     };
     match record.state {
@@ -66,14 +69,19 @@ fn judge(
         Some(Signal::Interrupted) => {
             return Verdict::Lost("is taken away by EC2 (spot interruption)".to_owned());
         }
-        Some(Signal::Ok | Signal::RegOk | Signal::RemoveRegOk | Signal::RemoveRegFailed) | None => {}
+        Some(Signal::Ok | Signal::RegOk | Signal::RemoveRegOk | Signal::RemoveRegFailed) | None => {
+        }
     }
     if now >= deadline {
         let heard = match (record.heartbeat, &record.report) {
             (None, _) => "its agent was never heard of".to_owned(),
             (Some(beat), None) => format!("its agent last beat at {beat} and reported nothing"),
             (Some(beat), Some(report)) => {
-                format!("its agent last beat at {beat} and reported {:?}{}", report.signal, detail())
+                format!(
+                    "its agent last beat at {beat} and reported {:?}{}",
+                    report.signal,
+                    detail()
+                )
             }
         };
         return Verdict::Lost(format!("did not register in time; {heard}"));
@@ -87,7 +95,11 @@ impl Saga<'_> {
     pub(super) async fn wait(&mut self) -> Result<(), ProvisionError> {
         let mut looks = Looks::default();
         loop {
-            let ids: Vec<_> = self.held.iter().map(|held| self.world.arn(&held.ready.id)).collect();
+            let ids: Vec<_> = self
+                .held
+                .iter()
+                .map(|held| self.world.arn(&held.ready.id))
+                .collect();
             let records: BTreeMap<InstanceId, InstanceRecord> = self
                 .world
                 .table
@@ -101,7 +113,13 @@ impl Saga<'_> {
             for held in &mut self.held {
                 let record = records.get(&held.ready.id);
                 let healthy_within = self.setup.parameters.healthy_within();
-                match judge(record, &self.settings.label, now, held.deadline, healthy_within) {
+                match judge(
+                    record,
+                    &self.settings.label,
+                    now,
+                    held.deadline,
+                    healthy_within,
+                ) {
                     Verdict::Waiting => held.generation = None,
                     Verdict::Lost(what) => lost.push((held.ready.clone(), what)),
                     Verdict::Ready(generation) => {
@@ -112,12 +130,19 @@ impl Saga<'_> {
                     }
                 }
             }
-            if let Some((ready, what)) = lost.iter().find(|(ready, _)| !ready.reused || now >= self.deadline) {
-                return Err(ProvisionError::Machine { id: ready.id.clone(), what: what.clone() });
+            if let Some((ready, what)) = lost
+                .iter()
+                .find(|(ready, _)| !ready.reused || now >= self.deadline)
+            {
+                return Err(ProvisionError::Machine {
+                    id: ready.id.clone(),
+                    what: what.clone(),
+                });
             }
             if !lost.is_empty() {
                 for (ready, what) in &lost {
-                    self.console.say(format!("{} {what}: terminated, to be replaced", ready.id));
+                    self.console
+                        .say(format!("{} {what}: terminated, to be replaced", ready.id));
                 }
                 let ids: Vec<_> = lost.into_iter().map(|(ready, _)| ready.id).collect();
                 return self.discard(&ids, "lost while it was claimed").await;
@@ -133,7 +158,8 @@ impl Saga<'_> {
             }
             looks.progress(now, || {
                 let waiting = waiting.into_iter().collect::<Vec<_>>().join(", ");
-                self.console.say(format!("waiting for {waiting} to register"));
+                self.console
+                    .say(format!("waiting for {waiting} to register"));
             });
             looks.pause().await;
         }
@@ -165,7 +191,13 @@ mod tests {
     }
 
     fn verdict(record: Option<&InstanceRecord>, deadline: Time) -> Verdict {
-        judge(record, &"7".parse().unwrap(), NOW, deadline, Duration::from_secs(15))
+        judge(
+            record,
+            &"7".parse().unwrap(),
+            NOW,
+            deadline,
+            Duration::from_secs(15),
+        )
     }
 
     #[test]
@@ -191,7 +223,12 @@ mod tests {
     #[test]
     fn silence_ends_at_the_deadline() {
         let quiet = record(State::Created, None);
-        assert!(matches!(verdict(Some(&quiet), NOW), Verdict::Lost(what) if what.contains("in time")));
-        assert_eq!(verdict(Some(&quiet), NOW + Duration::from_secs(1)), Verdict::Waiting);
+        assert!(
+            matches!(verdict(Some(&quiet), NOW), Verdict::Lost(what) if what.contains("in time"))
+        );
+        assert_eq!(
+            verdict(Some(&quiet), NOW + Duration::from_secs(1)),
+            Verdict::Waiting
+        );
     }
 }

@@ -52,8 +52,15 @@ pub fn parse(json: Option<&str>) -> Result<Vec<ClassSpec>, BadInput> {
     for pair in classes.windows(2) {
         let (small, big) = (&pair[0], &pair[1]);
         if small.cpu == big.cpu {
-            let wrong = format!("`{}` and `{}` both have {} vCPU", small.name, big.name, big.cpu);
-            return Err(BadInput::new(INPUT, wrong, "give each class a cpu of its own"));
+            let wrong = format!(
+                "`{}` and `{}` both have {} vCPU",
+                small.name, big.name, big.cpu
+            );
+            return Err(BadInput::new(
+                INPUT,
+                wrong,
+                "give each class a cpu of its own",
+            ));
         }
         if small.mmem >= big.mmem {
             let wrong = format!(
@@ -74,7 +81,11 @@ fn class(name: &str, size: &Size) -> Result<ClassSpec, BadInput> {
         let wrong = format!("`{name}` has a cpu or mmem of 0");
         return Err(BadInput::new(INPUT, wrong, "give numbers from 1 up"));
     }
-    Ok(ClassSpec { name, cpu: size.cpu, mmem: size.mmem })
+    Ok(ClassSpec {
+        name,
+        cpu: size.cpu,
+        mmem: size.mmem,
+    })
 }
 
 #[cfg(test)]
@@ -93,8 +104,11 @@ mod tests {
     #[test]
     fn classes_come_by_size() {
         let json = r#"{"b":{"cpu":4,"mmem":8192},"a":{"cpu":2,"mmem":4096}}"#;
-        let names: Vec<String> =
-            parse(Some(json)).unwrap().iter().map(|class| class.name.to_string()).collect();
+        let names: Vec<String> = parse(Some(json))
+            .unwrap()
+            .iter()
+            .map(|class| class.name.to_string())
+            .collect();
         assert_eq!(names, ["a", "b"]);
     }
 
@@ -103,8 +117,13 @@ mod tests {
         assert!(wrong("{").starts_with("input `resource-class-config`: cannot be read"));
         assert!(wrong("{}").contains("has no class"));
         assert!(wrong(r#"{"a":{"cpu":0,"mmem":1}}"#).contains("cpu or mmem of 0"));
-        assert!(wrong(r#"{"a":{"cpu":2,"mmem":1},"b":{"cpu":2,"mmem":2}}"#).contains("both have 2 vCPU"));
-        assert!(wrong(r#"{"a":{"cpu":2,"mmem":4},"b":{"cpu":4,"mmem":4}}"#).contains("no more memory"));
+        assert!(
+            wrong(r#"{"a":{"cpu":2,"mmem":1},"b":{"cpu":2,"mmem":2}}"#)
+                .contains("both have 2 vCPU")
+        );
+        assert!(
+            wrong(r#"{"a":{"cpu":2,"mmem":4},"b":{"cpu":4,"mmem":4}}"#).contains("no more memory")
+        );
         assert!(wrong(r#"{"a":{"cpu":2,"mmem":4,"disk":1}}"#).contains("unknown field"));
         assert!(wrong(r#"{"a b":{"cpu":2,"mmem":4}}"#).contains("`a b`"));
     }

@@ -8,7 +8,9 @@ use proto::{
 use userdata::{AgentDownload, Download};
 
 use super::{BadInput, Common, classes, given, list, positive, required};
-use crate::{github::Scope, inputs::RefreshInputs, ports::TemplateContent, refresh::RefreshSettings};
+use crate::{
+    github::Scope, inputs::RefreshInputs, ports::TemplateContent, refresh::RefreshSettings,
+};
 
 /// A refresh, with how to reach GitHub.
 #[derive(Debug)]
@@ -32,7 +34,9 @@ impl RefreshAndGithub {
             inputs.common.github_repository.as_ref(),
             "run this inside a workflow, or set it to owner/name",
         )?;
-        let Some((owner, repo)) = repository.split_once('/').filter(|(o, r)| !o.is_empty() && !r.is_empty())
+        let Some((owner, repo)) = repository
+            .split_once('/')
+            .filter(|(o, r)| !o.is_empty() && !r.is_empty())
         else {
             let wrong = format!("`{repository}` names no repository");
             return Err(BadInput::new("GITHUB_REPOSITORY", wrong, "give owner/name"));
@@ -42,9 +46,17 @@ impl RefreshAndGithub {
             inputs.github_token.as_ref(),
             "give a personal access token that may administer the repository",
         )?;
-        let ami = required("ami", inputs.ami.as_ref(), "give the image of new machines, ami-…")?;
+        let ami = required(
+            "ami",
+            inputs.ami.as_ref(),
+            "give the image of new machines, ami-…",
+        )?;
         if !ami.starts_with("ami-") {
-            return Err(BadInput::new("ami", format!("`{ami}` is no image id"), "give one such as ami-0abc"));
+            return Err(BadInput::new(
+                "ami",
+                format!("`{ami}` is no image id"),
+                "give one such as ami-0abc",
+            ));
         }
         let server = given(inputs.github_server_url.as_ref()).unwrap_or("https://github.com");
         let classes = classes::parse(given(inputs.resource_class_config.as_ref()))?;
@@ -58,9 +70,13 @@ impl RefreshAndGithub {
             runner: runner_release(given(inputs.actions_runner_version.as_ref()))?,
             times: Times::default(),
         };
-        let user_data = userdata::render(&agent_config, agent_download(inputs)?.as_ref())
-            .map_err(|error| {
-                BadInput::new("pre-runner-script", error.to_string(), "shorten it, or have it fetch what it needs")
+        let user_data =
+            userdata::render(&agent_config, agent_download(inputs)?.as_ref()).map_err(|error| {
+                BadInput::new(
+                    "pre-runner-script",
+                    error.to_string(),
+                    "shorten it, or have it fetch what it needs",
+                )
             })?;
         let refresh = RefreshSettings {
             template: TemplateContent {
@@ -91,7 +107,10 @@ impl RefreshAndGithub {
             api_url: given(inputs.github_api_url.as_ref())
                 .unwrap_or("https://api.github.com")
                 .to_owned(),
-            scope: Scope::Repository { owner: owner.to_owned(), repo: repo.to_owned() },
+            scope: Scope::Repository {
+                owner: owner.to_owned(),
+                repo: repo.to_owned(),
+            },
             pat: Secret::new(pat),
         })
     }
@@ -106,8 +125,19 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
             |item| item.starts_with("subnet-"),
             "give one or more ids, subnet-…",
         )?,
-        idle_time_sec: positive("idle-time-sec", inputs.idle_time_sec.as_ref(), 420, 7 * 86_400)?,
-        max_runtime_sec: 60 * positive("max-runtime-min", inputs.max_runtime_min.as_ref(), 30, 43_200)?,
+        idle_time_sec: positive(
+            "idle-time-sec",
+            inputs.idle_time_sec.as_ref(),
+            420,
+            7 * 86_400,
+        )?,
+        max_runtime_sec: 60
+            * positive(
+                "max-runtime-min",
+                inputs.max_runtime_min.as_ref(),
+                30,
+                43_200,
+            )?,
         claim_timeout_sec: 30,
         fleet_timeout_sec: 180,
         release_timeout_sec: 120,
@@ -116,32 +146,57 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
 }
 
 fn runner_release(version: Option<&str>) -> Result<Option<RunnerRelease>, BadInput> {
-    let Some(version) = version else { return Ok(None) };
+    let Some(version) = version else {
+        return Ok(None);
+    };
     let numbers = version.trim_start_matches('v');
     if numbers.split('.').count() != 3 || !numbers.split('.').all(|n| n.parse::<u32>().is_ok()) {
         let wrong = format!("`{version}` is no version");
-        return Err(BadInput::new("actions-runner-version", wrong, "give one such as 2.336.0"));
+        return Err(BadInput::new(
+            "actions-runner-version",
+            wrong,
+            "give one such as 2.336.0",
+        ));
     }
-    Ok(Some(RunnerRelease { version: numbers.to_owned(), url: None, sha256: None }))
+    Ok(Some(RunnerRelease {
+        version: numbers.to_owned(),
+        url: None,
+        sha256: None,
+    }))
 }
 
 /// Where an image without the agent fetches it, if it may.
 fn agent_download(inputs: &RefreshInputs) -> Result<Option<AgentDownload>, BadInput> {
-    let (url, sums) = (given(inputs.agent_url.as_ref()), given(inputs.agent_sha256.as_ref()));
+    let (url, sums) = (
+        given(inputs.agent_url.as_ref()),
+        given(inputs.agent_sha256.as_ref()),
+    );
     let (url, sums) = match (url, sums) {
         (None, None) => return Ok(None),
         (Some(url), Some(sums)) => (url, sums),
         (Some(_), None) => {
-            return Err(BadInput::new("agent-sha256", "is missing", "agent-url needs it"));
+            return Err(BadInput::new(
+                "agent-sha256",
+                "is missing",
+                "agent-url needs it",
+            ));
         }
         (None, Some(_)) => {
-            return Err(BadInput::new("agent-url", "is missing", "agent-sha256 needs it"));
+            return Err(BadInput::new(
+                "agent-url",
+                "is missing",
+                "agent-sha256 needs it",
+            ));
         }
     };
     let is_address = url.starts_with("https://") || url.starts_with("http://");
     if !is_address || url.contains(|c: char| c.is_whitespace() || c == '\'') {
         let wrong = format!("`{url}` is no address");
-        return Err(BadInput::new("agent-url", wrong, "give one that starts with https://"));
+        return Err(BadInput::new(
+            "agent-url",
+            wrong,
+            "give one that starts with https://",
+        ));
     }
     let is_sum = |sum: &str| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
     let download = |arch: &str, sum: &str| Download {

@@ -54,7 +54,14 @@ impl ProvisionSettings {
         let usage = given(inputs.usage_class.as_ref()).unwrap_or("on-demand");
         let count = positive("instance-count", inputs.instance_count.as_ref(), 1, 1000)?;
         let max_runtime = given(inputs.max_runtime_min.as_ref())
-            .map(|_| positive("max-runtime-min", inputs.max_runtime_min.as_ref(), 30, 43_200))
+            .map(|_| {
+                positive(
+                    "max-runtime-min",
+                    inputs.max_runtime_min.as_ref(),
+                    30,
+                    43_200,
+                )
+            })
             .transpose()?;
         Ok(Self {
             label: Label::of(&run, name(inputs.name.as_ref())?.as_ref()),
@@ -74,7 +81,10 @@ impl ProvisionSettings {
                 "allowed-instance-types",
                 inputs.allowed_instance_types.as_ref(),
                 "c* m* r*",
-                |item| item.chars().all(|c| c.is_ascii_alphanumeric() || ".*-".contains(c)),
+                |item| {
+                    item.chars()
+                        .all(|c| c.is_ascii_alphanumeric() || ".*-".contains(c))
+                },
                 "give types or patterns such as `c* m6i.* r5.large`",
             )?,
             max_runtime: max_runtime.map(|minutes| Duration::from_secs(minutes * 60)),
@@ -101,9 +111,19 @@ impl ReleaseSettings {
 }
 
 fn run_id(common: &CommonInputs) -> Result<RunId, BadInput> {
-    required("GITHUB_RUN_ID", common.github_run_id.as_ref(), "run this inside a workflow")?
-        .parse()
-        .map_err(|error| BadInput::new("GITHUB_RUN_ID", format!("{error}"), "run this inside a workflow"))
+    required(
+        "GITHUB_RUN_ID",
+        common.github_run_id.as_ref(),
+        "run this inside a workflow",
+    )?
+    .parse()
+    .map_err(|error| {
+        BadInput::new(
+            "GITHUB_RUN_ID",
+            format!("{error}"),
+            "run this inside a workflow",
+        )
+    })
 }
 
 fn name(text: Option<&String>) -> Result<Option<ProvisionName>, BadInput> {

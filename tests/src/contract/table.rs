@@ -45,7 +45,11 @@ fn arn(number: u32) -> InstanceArn {
 }
 
 fn idle(number: u32) -> InstanceRecord {
-    InstanceRecord { arn: arn(number), threshold: Some(at(100)), ..InstanceRecord::example(State::Idle) }
+    InstanceRecord {
+        arn: arn(number),
+        threshold: Some(at(100)),
+        ..InstanceRecord::example(State::Idle)
+    }
 }
 
 fn label(text: &str) -> Label {
@@ -53,7 +57,11 @@ fn label(text: &str) -> Label {
 }
 
 fn claim(text: &str) -> Transition {
-    Transition::Claim { label: label(text), token: Secret::new("token"), timeout: Duration::from_secs(30) }
+    Transition::Claim {
+        label: label(text),
+        token: Secret::new("token"),
+        timeout: Duration::from_secs(30),
+    }
 }
 
 async fn insert(table: &dyn Table, record: &InstanceRecord) {
@@ -62,15 +70,26 @@ async fn insert(table: &dyn Table, record: &InstanceRecord) {
 }
 
 async fn apply(table: &dyn Table, record: &InstanceRecord, change: &Change) -> InstanceRecord {
-    match table.change_instance(&record.arn, change).await.expect("change") {
+    match table
+        .change_instance(&record.arn, change)
+        .await
+        .expect("change")
+    {
         Outcome::Applied(record) => record,
         Outcome::Conflict(current) => panic!("{change:?} met {current:?}"),
     }
 }
 
 async fn holds(table: &dyn Table, record: &InstanceRecord, clause: Clause) -> bool {
-    let change = Change { when: vec![clause], set: vec![Assign::Heartbeat(at(0))] };
-    match table.change_instance(&record.arn, &change).await.expect("change") {
+    let change = Change {
+        when: vec![clause],
+        set: vec![Assign::Heartbeat(at(0))],
+    };
+    match table
+        .change_instance(&record.arn, &change)
+        .await
+        .expect("change")
+    {
         Outcome::Applied(_) => true,
         Outcome::Conflict(_) => false,
     }
@@ -79,10 +98,16 @@ async fn holds(table: &dyn Table, record: &InstanceRecord, clause: Clause) -> bo
 async fn a_record_is_written_once_and_read_back(table: &dyn Table) {
     let record = idle(0x100);
     insert(table, &record).await;
-    let other = InstanceRecord { label: Some(label("9")), ..record.clone() };
+    let other = InstanceRecord {
+        label: Some(label("9")),
+        ..record.clone()
+    };
     let outcome = table.insert_instance(&other).await.expect("insert");
     assert_eq!(outcome, Outcome::Conflict(Some(record.clone())));
-    assert_eq!(table.instance(&record.arn).await.expect("read"), Some(record));
+    assert_eq!(
+        table.instance(&record.arn).await.expect("read"),
+        Some(record)
+    );
     assert_eq!(table.instance(&arn(0x1ff)).await.expect("read"), None);
 }
 
@@ -100,31 +125,60 @@ async fn every_field_survives(table: &dyn Table) {
             at: at(2),
             detail: Some("line 1\nline 2 \"ü\"".into()),
         }),
-        runner: Some(Runner { version: "2.336.0".into(), name: Some("i-1-4".into()) }),
-        job: Some(Job { name: "build (linux)".into(), since: at(3) }),
-        health: Some(Health { healthy: false, reason: Some("disk".into()) }),
+        runner: Some(Runner {
+            version: "2.336.0".into(),
+            name: Some("i-1-4".into()),
+        }),
+        job: Some(Job {
+            name: "build (linux)".into(),
+            since: at(3),
+        }),
+        health: Some(Health {
+            healthy: false,
+            reason: Some("disk".into()),
+        }),
         usage_class: UsageClass::Spot,
         ..idle(0x101)
     };
     insert(table, &record).await;
-    assert_eq!(table.instance(&record.arn).await.expect("read"), Some(record));
+    assert_eq!(
+        table.instance(&record.arn).await.expect("read"),
+        Some(record)
+    );
 }
 
 async fn a_change_to_nothing_is_a_conflict_with_nothing(table: &dyn Table) {
     let beat = Change::beat(at(0), []);
-    let outcome = table.change_instance(&arn(0x102), &beat).await.expect("change");
+    let outcome = table
+        .change_instance(&arn(0x102), &beat)
+        .await
+        .expect("change");
     assert_eq!(outcome, Outcome::Conflict(None));
-    let unconditional = Change { when: Vec::new(), set: vec![Assign::Heartbeat(at(0))] };
-    let outcome = table.change_instance(&arn(0x102), &unconditional).await.expect("change");
+    let unconditional = Change {
+        when: Vec::new(),
+        set: vec![Assign::Heartbeat(at(0))],
+    };
+    let outcome = table
+        .change_instance(&arn(0x102), &unconditional)
+        .await
+        .expect("change");
     assert_eq!(outcome, Outcome::Conflict(None));
-    assert_eq!(table.instance(&arn(0x102)).await.expect("read"), None, "a change made a record");
+    assert_eq!(
+        table.instance(&arn(0x102)).await.expect("read"),
+        None,
+        "a change made a record"
+    );
 }
 
 async fn a_claim_has_one_winner_and_the_loser_sees_who(table: &dyn Table) {
     let record = idle(0x103);
     insert(table, &record).await;
-    let contenders: Vec<Change> = (0..20).map(|n| claim(&n.to_string()).change(at(1))).collect();
-    let claims = contenders.iter().map(|change| table.change_instance(&record.arn, change));
+    let contenders: Vec<Change> = (0..20)
+        .map(|n| claim(&n.to_string()).change(at(1)))
+        .collect();
+    let claims = contenders
+        .iter()
+        .map(|change| table.change_instance(&record.arn, change));
     let outcomes = futures::future::join_all(claims).await;
     let mut winners = Vec::new();
     let mut seen = Vec::new();
@@ -141,7 +195,12 @@ async fn a_claim_has_one_winner_and_the_loser_sees_who(table: &dyn Table) {
 }
 
 async fn each_clause_holds_where_it_should(table: &dyn Table) {
-    let report = Report { signal: Signal::RegOk, generation: 1, at: at(0), detail: None };
+    let report = Report {
+        signal: Signal::RegOk,
+        generation: 1,
+        at: at(0),
+        detail: None,
+    };
     let record = InstanceRecord {
         label: Some(label("7")),
         report: Some(report),
@@ -149,11 +208,18 @@ async fn each_clause_holds_where_it_should(table: &dyn Table) {
         ..idle(0x104)
     };
     insert(table, &record).await;
-    let bare = InstanceRecord { threshold: None, ..idle(0x105) };
+    let bare = InstanceRecord {
+        threshold: None,
+        ..idle(0x105)
+    };
     insert(table, &bare).await;
     let cases = [
         (Clause::Exists, true, true),
-        (Clause::StateIn(vec![State::Idle, State::Created]), true, true),
+        (
+            Clause::StateIn(vec![State::Idle, State::Created]),
+            true,
+            true,
+        ),
         (Clause::StateIn(vec![State::Running]), false, false),
         (Clause::LabelIs(label("7")), true, false),
         (Clause::LabelIs(label("8")), false, false),
@@ -171,8 +237,16 @@ async fn each_clause_holds_where_it_should(table: &dyn Table) {
         (Clause::BeatAfter(at(1)), false, false),
     ];
     for (clause, full, sparse) in cases {
-        assert_eq!(holds(table, &record, clause.clone()).await, full, "{clause:?}");
-        assert_eq!(holds(table, &bare, clause.clone()).await, sparse, "{clause:?} of little");
+        assert_eq!(
+            holds(table, &record, clause.clone()).await,
+            full,
+            "{clause:?}"
+        );
+        assert_eq!(
+            holds(table, &bare, clause.clone()).await,
+            sparse,
+            "{clause:?} of little"
+        );
     }
 }
 
@@ -184,65 +258,123 @@ async fn a_life_goes_through_every_state(table: &dyn Table) {
     };
     insert(table, &created).await;
     let signal = |signal, generation| {
-        Change::beat(at(5), [Assign::Report(Report { signal, generation, at: at(5), detail: None })])
+        Change::beat(
+            at(5),
+            [Assign::Report(Report {
+                signal,
+                generation,
+                at: at(5),
+                detail: None,
+            })],
+        )
     };
     apply(table, &created, &signal(Signal::RegOk, 1)).await;
     let commit = Transition::Commit {
         label: label("1"),
         generation: 1,
         healthy_within: Duration::from_secs(15),
-        max_runtime: Duration::from_secs(600),
+        max_runtime: Duration::from_mins(10),
     };
-    let late = table.change_instance(&created.arn, &commit.change(at(21))).await.expect("change");
-    assert!(matches!(late, Outcome::Conflict(Some(_))), "committed on a stale heartbeat");
+    let late = table
+        .change_instance(&created.arn, &commit.change(at(21)))
+        .await
+        .expect("change");
+    assert!(
+        matches!(late, Outcome::Conflict(Some(_))),
+        "committed on a stale heartbeat"
+    );
     let running = apply(table, &created, &commit.change(at(6))).await;
     assert_eq!((running.state, running.generation), (State::Running, 2));
     assert_eq!(running.threshold, Some(at(606)));
     let release = Transition::Release {
         label: label("1"),
         token: Some(Secret::new("removal")),
-        idle_time: Duration::from_secs(420),
+        idle_time: Duration::from_mins(7),
     };
     let idle = apply(table, &created, &release.change(at(10))).await;
-    assert_eq!((idle.state, idle.generation, &idle.label), (State::Idle, 3, &None));
+    assert_eq!(
+        (idle.state, idle.generation, &idle.label),
+        (State::Idle, 3, &None)
+    );
     assert_eq!(idle.token, Some(Secret::new("removal")));
     let claimed = apply(table, &created, &claim("2").change(at(20))).await;
-    assert_eq!((claimed.state, claimed.threshold), (State::Claimed, Some(at(50))));
+    assert_eq!(
+        (claimed.state, claimed.threshold),
+        (State::Claimed, Some(at(50)))
+    );
     let stale = Transition::Commit {
         label: label("2"),
         generation: claimed.generation,
-        healthy_within: Duration::from_secs(600),
-        max_runtime: Duration::from_secs(600),
+        healthy_within: Duration::from_mins(10),
+        max_runtime: Duration::from_mins(10),
     };
-    let outcome = table.change_instance(&created.arn, &stale.change(at(21))).await.expect("change");
-    assert!(matches!(outcome, Outcome::Conflict(Some(_))), "committed on an old signal");
-    let expire = Transition::Terminate { reason: "expired".into(), only: Terminate::Expired };
-    let early = table.change_instance(&created.arn, &expire.change(at(49))).await.expect("change");
-    assert!(matches!(early, Outcome::Conflict(Some(_))), "expired before its threshold");
+    let outcome = table
+        .change_instance(&created.arn, &stale.change(at(21)))
+        .await
+        .expect("change");
+    assert!(
+        matches!(outcome, Outcome::Conflict(Some(_))),
+        "committed on an old signal"
+    );
+    let expire = Transition::Terminate {
+        reason: "expired".into(),
+        only: Terminate::Expired,
+    };
+    let early = table
+        .change_instance(&created.arn, &expire.change(at(49)))
+        .await
+        .expect("change");
+    assert!(
+        matches!(early, Outcome::Conflict(Some(_))),
+        "expired before its threshold"
+    );
     let ended = apply(table, &created, &expire.change(at(50))).await;
-    assert_eq!((ended.state, ended.threshold, &ended.token), (State::Terminated, None, &None));
+    assert_eq!(
+        (ended.state, ended.threshold, &ended.token),
+        (State::Terminated, None, &None)
+    );
     assert!(ended.expires_at.is_some());
-    let again = table.change_instance(&created.arn, &expire.change(at(60))).await.expect("change");
+    let again = table
+        .change_instance(&created.arn, &expire.change(at(60)))
+        .await
+        .expect("change");
     assert_eq!(again, Outcome::Conflict(Some(ended)));
 }
 
 async fn a_token_is_forgotten_only_in_its_generation(table: &dyn Table) {
-    let record = InstanceRecord { token: Some(Secret::new("t")), ..idle(0x107) };
+    let record = InstanceRecord {
+        token: Some(Secret::new("t")),
+        ..idle(0x107)
+    };
     insert(table, &record).await;
-    let outcome = table.change_instance(&record.arn, &Change::forget_token(9)).await.expect("change");
+    let outcome = table
+        .change_instance(&record.arn, &Change::forget_token(9))
+        .await
+        .expect("change");
     assert_eq!(outcome, Outcome::Conflict(Some(record.clone())));
-    assert_eq!(apply(table, &record, &Change::forget_token(1)).await.token, None);
+    assert_eq!(
+        apply(table, &record, &Change::forget_token(1)).await.token,
+        None
+    );
 }
 
 async fn many_are_read_at_once(table: &dyn Table) {
     let arns: Vec<InstanceArn> = (0x1000..0x1000 + 150).map(arn).collect();
     for arn in &arns {
-        let record = InstanceRecord { arn: arn.clone(), ..InstanceRecord::example(State::Terminated) };
+        let record = InstanceRecord {
+            arn: arn.clone(),
+            ..InstanceRecord::example(State::Terminated)
+        };
         insert(table, &record).await;
     }
     let wanted: Vec<InstanceArn> = arns.iter().cloned().chain([arn(0x1fff)]).collect();
-    let mut found: Vec<InstanceArn> =
-        table.instances(&wanted).await.expect("read").into_iter().map(|record| record.arn).collect();
+    let mut found: Vec<InstanceArn> = table
+        .instances(&wanted)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|record| record.arn)
+        .collect();
     found.sort();
     assert_eq!(found, arns);
     assert!(table.instances(&[]).await.expect("read").is_empty());
@@ -257,10 +389,16 @@ async fn the_index_lists_by_state_and_threshold(table: &dyn Table) {
         };
         insert(table, &record).await;
     }
-    let until = table.instances_in(State::Claimed, Some(at(20))).await.expect("list");
+    let until = table
+        .instances_in(State::Claimed, Some(at(20)))
+        .await
+        .expect("list");
     let arns: Vec<InstanceArn> = until.into_iter().map(|record| record.arn).collect();
     assert_eq!(arns, [arn(0x202), arn(0x203)]);
-    let all = table.instances_in(State::Claimed, None).await.expect("list");
+    let all = table
+        .instances_in(State::Claimed, None)
+        .await
+        .expect("list");
     assert!(all.iter().any(|record| record.arn == arn(0x201)));
 }
 
@@ -301,8 +439,14 @@ async fn a_journal_is_written_in_order(table: &dyn Table) {
     assert_eq!(late, Outcome::Conflict(Some(second.clone())));
     let read = table.provisions_of(&first.run).await.expect("read");
     assert_eq!(read, [second]);
-    let gap = ProvisionRecord { revision: 3, ..journal("503") };
-    assert_eq!(table.put_provision(&gap).await.expect("put"), Outcome::Conflict(None));
+    let gap = ProvisionRecord {
+        revision: 3,
+        ..journal("503")
+    };
+    assert_eq!(
+        table.put_provision(&gap).await.expect("put"),
+        Outcome::Conflict(None)
+    );
 }
 
 async fn only_open_journals_are_listed(table: &dyn Table) {
@@ -310,7 +454,10 @@ async fn only_open_journals_are_listed(table: &dyn Table) {
     table.put_provision(&open).await.expect("put");
     let listed = table.open_provisions().await.expect("list");
     assert!(listed.contains(&open));
-    let closed = ProvisionRecord { phase: Phase::Committed, ..open.next(at(1)) };
+    let closed = ProvisionRecord {
+        phase: Phase::Committed,
+        ..open.next(at(1))
+    };
     table.put_provision(&closed).await.expect("put");
     let listed = table.open_provisions().await.expect("list");
     assert!(listed.iter().all(|record| record.run != open.run));
@@ -324,7 +471,10 @@ async fn the_configuration_reads_back(table: &dyn Table) {
         queue_url: format!("http://queue/{name}"),
     };
     let items = [
-        ConfigItem::Schema(Schema { version: 1, table_arn: "arn".into() }),
+        ConfigItem::Schema(Schema {
+            version: 1,
+            table_arn: "arn".into(),
+        }),
         ConfigItem::LaunchTemplate(LaunchTemplate {
             id: "lt-1".into(),
             version: 3,
@@ -354,8 +504,17 @@ async fn the_configuration_reads_back(table: &dyn Table) {
         expected.put(item);
     }
     assert_eq!(table.config().await.expect("read"), expected);
-    table.delete_class(&"large".parse().expect("a name")).await.expect("delete");
-    let names: Vec<String> =
-        table.config().await.expect("read").resource_classes.iter().map(|c| c.name.to_string()).collect();
+    table
+        .delete_class(&"large".parse().expect("a name"))
+        .await
+        .expect("delete");
+    let names: Vec<String> = table
+        .config()
+        .await
+        .expect("read")
+        .resource_classes
+        .iter()
+        .map(|c| c.name.to_string())
+        .collect();
     assert_eq!(names, ["xlarge"]);
 }

@@ -41,10 +41,7 @@ impl Dynamodb {
                 tracing::warn!(%error, "DynamoDB broke");
             }
         });
-        let home = format!(
-            "arn:aws:dynamodb:{}:{}:",
-            settings.region, settings.account
-        );
+        let home = format!("arn:aws:dynamodb:{}:{}:", settings.region, settings.account);
         Ok(Self { forward, home })
     }
 

@@ -1,0 +1,309 @@
+//! What should become of the runner.
+//!
+//! ```text
+//!            label appears                     `Listening for Jobs`
+//!   Empty ──▶ Configuring ──▶ Starting ──────────────▶ Listening
+//!     ▲        ▲   │ fails      │ ends                    │ label gone, no job runs
+//!     │        └─ Paused ◀──────┘                         ▼
+//!     │              │ tried enough                    Removing ⇄ RemovePaused
+//!     │           Failed ── label gone ──┐                │ deregistered
+//!     └────────────────── Retiring ◀─────┴────────────────┘
+//!                            │ cannot be cleaned
+//!                          Stuck
+//! ```
+
+use std::time::Duration;
+
+use proto::{
+    instance::{InstanceRecord, Job},
+    state::State,
+};
+
+use super::{
+    Boot, Effect, Machine, Now, Said, Tenant, seconds,
+    tenancy::{Next, Phase, tenant_of},
+};
+
+/// Tries to register for one tenant.
+const CONFIGURE_TRIES: u32 = 4;
+/// How often a listener that ends by itself is brought back for one tenant.
+const COMEBACKS: u32 = 5;
+/// Tries to deregister. GitHub refuses while a job is assigned, and forgets an assignment that
+/// the runner does not take up within a minute; a listener takes it up within moments.
+const REMOVE_TRIES: u32 = 8;
+/// The first pause between two tries; doubled from then on.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause, and the one that the runner's own scripts make.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+fn pause(tries: u32) -> Duration {
+    (FIRST_PAUSE * (1 << tries.clamp(1, 5)) / 2).min(LONGEST_PAUSE)
+}
+
+impl Machine {
+    /// Whether the record's tenant is the one that the runner is for; none while that is unknown.
+    fn still_wanted(&self) -> Option<bool> {
+        let tenant = self.tenancy.tenant.as_ref()?;
+        let wanted = tenant_of(self.record.as_ref()?);
+        Some(wanted == Some((&tenant.label, tenant.generation)))
+    }
+
+    /// The next step of the runner.
+    pub(super) fn drive(&mut self, now: Now) -> Option<Effect> {
+        if !matches!(self.boot, Boot::Done { .. }) {
+            return None;
+        }
+        let unwanted = self.still_wanted() == Some(false);
+        match self.tenancy.phase {
+            Phase::Empty => self.begin(now),
+            Phase::Paused { .. } | Phase::Starting | Phase::Failed { .. } if unwanted => {
+                self.part(now)
+            }
+            Phase::Listening if unwanted && self.job.is_none() => self.part(now),
+            Phase::Paused { until, next } if now.mono >= until => match next {
+                Next::Configure => self.configure(now),
+                Next::Listen => {
+                    self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+                    Some(self.tenancy.listen())
+                }
+            },
+            Phase::Starting if now.mono >= self.tenancy.deadline => {
+                self.starting_overdue(now);
+                None
+            }
+            Phase::RemovePaused { .. } if self.job.is_some() => {
+                // A job came first; it is waited for.
+                self.tenancy.phase = Phase::Listening;
+                None
+            }
+            Phase::RemovePaused { until } if now.mono >= until => self.part(now),
+            Phase::Configuring
+            | Phase::Paused { .. }
+            | Phase::Starting
+            | Phase::Listening
+            | Phase::Failed { .. }
+            | Phase::Removing
+            | Phase::RemovePaused { .. }
+            | Phase::Retiring
+            | Phase::Stuck { .. } => None,
+        }
+    }
+
+    /// A label appeared.
+    fn begin(&mut self, now: Now) -> Option<Effect> {
+        let (label, generation) = tenant_of(self.record.as_ref()?)?;
+        let tenant = Tenant {
+            label: label.clone(),
+            generation,
+            name: format!("{}-{generation}", self.arn.id()),
+        };
+        tracing::info!(%label, name = tenant.name, "a label: registering");
+        self.tenancy.tenant = Some(tenant);
+        self.tenancy.token = None;
+        self.tenancy.tries = 0;
+        self.tenancy.comebacks = 0;
+        self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+        self.configure(now)
+    }
+
+    fn configure(&mut self, now: Now) -> Option<Effect> {
+        if let Some(token) = self.record.as_ref().and_then(|record| record.token.clone()) {
+            self.tenancy.token = Some(token);
+        }
+        let Some(token) = self.tenancy.token.clone() else {
+            let cause =
+                "the record carries no registration token: `controller refresh` obtains one";
+            self.registration_failed(cause.to_owned(), now);
+            return None;
+        };
+        self.tenancy.tries += 1;
+        self.tenancy.phase = Phase::Configuring;
+        Some(Effect::Configure {
+            tenant: self.tenancy.tenant.clone()?,
+            token,
+            within: self
+                .tenancy
+                .deadline
+                .saturating_sub(now.mono)
+                .max(FIRST_PAUSE),
+        })
+    }
+
+    /// `configure` ended.
+    pub(super) fn configured(&mut self, result: Result<(), String>, now: Now) {
+        match result {
+            Ok(()) => {
+                self.tenancy.configured = true;
+                self.tenancy.phase = Phase::Paused {
+                    until: now.mono,
+                    next: Next::Listen,
+                };
+            }
+            Err(cause) => {
+                let until = now.mono + pause(self.tenancy.tries);
+                if self.tenancy.tries >= CONFIGURE_TRIES || until >= self.tenancy.deadline {
+                    self.registration_failed(cause, now);
+                } else {
+                    self.note(now, &format!("cannot register, trying again: {cause}"));
+                    self.tenancy.phase = Phase::Paused {
+                        until,
+                        next: Next::Configure,
+                    };
+                }
+            }
+        }
+    }
+
+    fn registration_failed(&mut self, cause: String, now: Now) {
+        self.note(now, &format!("the runner is not registered: {cause}"));
+        self.tenancy.phase = Phase::Failed { cause };
+    }
+
+    fn starting_overdue(&mut self, now: Now) {
+        if self.tenancy.deadline == Duration::ZERO {
+            // Adopted a moment ago: it gets its time.
+            self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+            return;
+        }
+        let time = proto::time::human(seconds(self.config.times.registration));
+        let cause = format!("the runner is configured but did not listen for jobs within {time}");
+        self.registration_failed(cause, now);
+    }
+
+    /// The listener said something.
+    pub(super) fn listener_said(&mut self, run: u64, said: Said, offset: u64, now: Now) {
+        if run != self.tenancy.run {
+            return;
+        }
+        self.tenancy.offset = offset;
+        match said {
+            Said::Listening => {}
+            Said::JobStarted(name) => {
+                tracing::info!(job = name, "a job starts");
+                let since = now.wall;
+                self.job = Some(Job { name, since });
+            }
+            Said::JobEnded => {
+                tracing::info!("the job ended");
+                self.job = None;
+            }
+        }
+        if matches!(self.tenancy.phase, Phase::Starting | Phase::Failed { .. }) {
+            tracing::info!("the runner listens");
+            self.tenancy.phase = Phase::Listening;
+        }
+    }
+
+    /// The listener ended.
+    pub(super) fn listener_ended(&mut self, run: u64, code: Option<i32>, tail: &str, now: Now) {
+        if run != self.tenancy.run {
+            return;
+        }
+        self.tenancy.listener = None;
+        self.job = None;
+        if !matches!(self.tenancy.phase, Phase::Starting | Phase::Listening)
+            || self.still_wanted() == Some(false)
+        {
+            return;
+        }
+        let code_text = code.map_or("a signal".to_owned(), |code| format!("exit code {code}"));
+        let cause = format!("the listener ended with {code_text}\n{tail}");
+        self.tenancy.comebacks += 1;
+        let next = match code {
+            // GitHub deleted the registration, or never had it.
+            Some(0 | 1) => Next::Configure,
+            // Trouble at GitHub; an update, which is switched off; a kill.
+            Some(2..=4) | None => Next::Listen,
+            // Session conflict, version deprecated, or unknown: trying again is no help.
+            Some(_) => return self.registration_failed(cause, now),
+        };
+        if self.tenancy.comebacks > COMEBACKS {
+            return self.registration_failed(cause, now);
+        }
+        self.note(now, &format!("{cause}; bringing it back"));
+        let until = now.mono + pause(self.tenancy.comebacks);
+        if next == Next::Configure {
+            self.tenancy.tries = 0;
+            self.tenancy.configured = false;
+        }
+        self.tenancy.deadline = until + seconds(self.config.times.registration);
+        self.tenancy.phase = Phase::Paused { until, next };
+    }
+
+    /// The tenant is gone and no job runs: deregister, if there is something to deregister.
+    fn part(&mut self, now: Now) -> Option<Effect> {
+        if !self.tenancy.configured {
+            return Some(self.tenancy.retire());
+        }
+        if !matches!(self.tenancy.phase, Phase::RemovePaused { .. }) {
+            tracing::info!("the label is gone: deregistering");
+            self.tenancy.tries = 0;
+        }
+        let token = self.record.as_ref().and_then(|record| record.token.clone());
+        let Some(token) = token.or_else(|| self.tenancy.token.clone()) else {
+            let cause = "the record carries no removal token: `controller refresh` obtains one";
+            self.stuck(cause.to_owned(), now);
+            return None;
+        };
+        self.tenancy.tries += 1;
+        self.tenancy.phase = Phase::Removing;
+        Some(Effect::Remove(token))
+    }
+
+    /// `remove` ended.
+    pub(super) fn removed(&mut self, result: Result<(), String>, now: Now) {
+        match result {
+            Ok(()) => {
+                // What is left to do needs no GitHub.
+                self.tenancy.configured = false;
+                self.tenancy.phase = Phase::RemovePaused { until: now.mono };
+            }
+            Err(_) if self.job.is_some() => {
+                tracing::info!("a job came before the deregistration: waiting for its end");
+                self.tenancy.phase = Phase::Listening;
+            }
+            Err(cause) if self.tenancy.tries >= REMOVE_TRIES => self.stuck(cause, now),
+            Err(cause) => {
+                self.note(now, &format!("cannot deregister, trying again: {cause}"));
+                let until = now.mono + pause(self.tenancy.tries);
+                self.tenancy.phase = Phase::RemovePaused { until };
+            }
+        }
+    }
+
+    /// The machine is clean, or not.
+    pub(super) fn retired(&mut self, result: Result<(), String>, now: Now) {
+        match result {
+            Ok(()) => {
+                tracing::info!("the machine is clean");
+                self.tenancy.phase = Phase::Empty;
+                self.tenancy.tenant = None;
+                self.tenancy.token = None;
+                self.tenancy.listener = None;
+                self.job = None;
+            }
+            Err(cause) => self.stuck(cause, now),
+        }
+    }
+
+    fn stuck(&mut self, cause: String, now: Now) {
+        self.note(now, &format!("this machine cannot be given on: {cause}"));
+        self.tenancy.phase = Phase::Stuck { cause };
+    }
+
+    /// Whether GitHub's token in the record has done its work.
+    pub(super) fn token_is_used(&self, record: &InstanceRecord) -> bool {
+        match self.tenancy.phase {
+            Phase::Listening => tenant_of(record).is_some() && self.still_wanted() == Some(true),
+            Phase::Empty => record.state == State::Idle,
+            Phase::Configuring
+            | Phase::Paused { .. }
+            | Phase::Starting
+            | Phase::Failed { .. }
+            | Phase::Removing
+            | Phase::RemovePaused { .. }
+            | Phase::Retiring
+            | Phase::Stuck { .. } => false,
+        }
+    }
+}
