@@ -16,6 +16,7 @@ mod fakes;
 mod observe;
 pub mod plan;
 pub mod step;
+mod sweep;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use std::{
 use tokio::process::{Child, Command};
 
 /// Starting takes half a second; a busy computer may take its time.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running ministack; it ends when this is dropped.
 #[derive(Debug)]

@@ -13,7 +13,11 @@ use std::{
 use crate::{
     binaries::Binaries,
     workflow::{REPOSITORY, Step, Workflow},
-    yard::{Yard, github::Job},
+    yard::{
+        Yard,
+        aws::InstanceView,
+        github::{Conclusion, Job},
+    },
 };
 
 /// What is told while the story goes on.
@@ -40,7 +44,7 @@ type Wrong = Box<dyn Error + Send + Sync>;
 pub const IDLE: Duration = Duration::from_secs(15);
 
 /// How long anything may take that has no time limit of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The inputs of the story's refresh. The subnets are those of the AWS that it plays on.
 pub fn refresh_inputs(yard: &Yard, subnets: &str) -> Vec<(&'static str, String)> {
@@ -143,10 +147,15 @@ pub async fn play(
         Some(step.took),
     );
     nothing_left(yard).await?;
-    teller.event(
-        "nothing is left: no machine, no process, no runner at GitHub",
-        None,
-    );
+    must(step.log.contains("stale messages"), || {
+        format!(
+            "no queue was swept:
+{}",
+            step.log
+        )
+    })?;
+    let text = "nothing is left: no machine, no process, no runner at GitHub, no message";
+    teller.event(text, None);
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
     must(step.log.contains("nothing to do"), || {
         format!("the last refresh still plans:\n{}", step.log)
@@ -222,7 +231,7 @@ async fn jobs(
     let mut used = BTreeSet::new();
     for job in jobs {
         let view = yard.github.wait_job(job, PATIENCE).await?;
-        let conclusion = view.conclusion.map(|conclusion| conclusion.as_str());
+        let conclusion = view.conclusion.map(Conclusion::as_str);
         must(conclusion == Some("success"), || {
             format!("{}: {conclusion:?}\n{}", view.name, view.log)
         })?;
@@ -250,7 +259,7 @@ async fn nothing_left(yard: &Yard) -> Result<(), Wrong> {
             .aws
             .instances()
             .into_iter()
-            .filter(|view| view.alive())
+            .filter(InstanceView::alive)
             .collect();
         let processes: Vec<_> = yard
             .machines

@@ -149,7 +149,8 @@ async fn lock(ports: &RefreshPorts, home: &Home, step: &Step) -> Result<Locked, 
         | Step::RetireClass(_)
         | Step::PutParameters { .. }
         | Step::RenewTokens { .. }
-        | Step::Resend { .. } => Locked::machines(Vec::new()),
+        | Step::Resend { .. }
+        | Step::Sweep { .. } => Locked::machines(Vec::new()),
     })
 }
 

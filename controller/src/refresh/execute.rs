@@ -9,7 +9,7 @@ use proto::{
 
 use super::{
     ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, ending, plan::VERSIONS_KEPT,
-    step::Step, table,
+    step::Step, sweep, table,
 };
 
 /// One execution of a plan.
@@ -48,15 +48,22 @@ impl<'a> Execution<'a> {
         out: &mut (dyn FnMut(&str) + Send),
     ) -> Vec<(Failed, StepError)> {
         let mut failed = Vec::new();
-        let mut endings = Vec::new();
+        let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
         for step in steps {
             match self.run_step(step).await {
                 Ok(Done::Yes) => {}
                 Ok(Done::Ending) => endings.push(step),
+                Ok(Done::Sweep) => sweeps.push(step),
                 Err(error) => failed.push((Failed::Step(Box::new(step.clone())), error)),
             }
         }
         failed.extend(ending::end(self.ports, &self.home, &endings, out).await);
+        // After the endings: the messages of what has just ended are stale too.
+        for step in sweeps {
+            if let Err(error) = self.sweep(step).await {
+                failed.push((Failed::Step(Box::new(step.clone())), error));
+            }
+        }
         failed
     }
 
@@ -80,6 +87,7 @@ impl<'a> Execution<'a> {
             }
             Step::RenewTokens { .. } => self.renew_tokens().await?,
             Step::Resend { class, records } => self.resend(class, records).await?,
+            Step::Sweep { .. } => return Ok(Done::Sweep),
             Step::Undo { .. }
             | Step::Terminate { .. }
             | Step::TerminateStray { .. }
@@ -140,6 +148,15 @@ impl<'a> Execution<'a> {
         self.record(ConfigItem::GithubTokens(tokens)).await
     }
 
+    async fn sweep(&self, step: &Step) -> Result<(), StepError> {
+        if let Step::Sweep { class, .. } = step
+            && let Some(class) = self.config.class(class)
+        {
+            sweep::sweep(self.ports, &self.home, &class.queue_url).await?;
+        }
+        Ok(())
+    }
+
     async fn resend(&self, class: &ClassName, records: &[InstanceRecord]) -> Result<(), StepError> {
         let class = self
             .config
@@ -160,4 +177,6 @@ enum Done {
     Yes,
     /// It ends machines: that is done for all such steps at once.
     Ending,
+    /// It sweeps a queue: that is done last.
+    Sweep,
 }

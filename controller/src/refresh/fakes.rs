@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) now: i64,
     pub(super) table: Option<TableState>,
     pub(super) queues: BTreeMap<String, Vec<PoolMessage>>,
+    /// Messages that somebody leased, by handle.
+    pub(super) leased: BTreeMap<String, PoolMessage>,
     pub(super) template: Option<TemplateState>,
     pub(super) machines: Vec<Machine>,
     pub(super) tokens: u32,
@@ -113,16 +115,39 @@ impl TableAdmin for Fakes {
 
 #[async_trait]
 impl Pool for Fakes {
-    async fn receive(&self, _: &str, _: Duration, _: Duration) -> Result<Vec<Lease>, PortError> {
-        unreachable!("refresh leases nothing")
+    async fn receive(
+        &self,
+        queue_url: &str,
+        _: Duration,
+        _: Duration,
+    ) -> Result<Vec<Lease>, PortError> {
+        self.call("receive", |world| {
+            let queue = world.queues.entry(queue_url.to_owned()).or_default();
+            let messages: Vec<PoolMessage> = queue.drain(..queue.len().min(10)).collect();
+            let lease = |message: PoolMessage| {
+                let handle = format!("handle-{}", world.leased.len());
+                let body = message.body();
+                world.leased.insert(handle.clone(), message);
+                Lease { body, handle }
+            };
+            messages.into_iter().map(lease).collect()
+        })
     }
 
-    async fn delete(&self, _: &str, _: &[String]) -> Result<(), PortError> {
-        unreachable!("refresh deletes no message")
+    async fn delete(&self, _: &str, handles: &[String]) -> Result<(), PortError> {
+        self.call("delete", |world| {
+            world.leased.retain(|handle, _| !handles.contains(handle));
+        })
     }
 
-    async fn give_back(&self, _: &str, _: &[String]) -> Result<(), PortError> {
-        unreachable!("refresh gives nothing back")
+    async fn give_back(&self, queue_url: &str, handles: &[String]) -> Result<(), PortError> {
+        self.call("give_back", |world| {
+            for handle in handles {
+                let message = world.leased.remove(handle);
+                let queue = world.queues.entry(queue_url.to_owned()).or_default();
+                queue.extend(message);
+            }
+        })
     }
 
     async fn send(&self, queue_url: &str, messages: &[PoolMessage]) -> Result<(), PortError> {

@@ -108,6 +108,13 @@ pub enum Step {
         /// Those to list again.
         records: Vec<InstanceRecord>,
     },
+    /// A queue holds messages of machines that are not idle any more.
+    Sweep {
+        /// Its class.
+        class: ClassName,
+        /// About how many.
+        surplus: u64,
+    },
 }
 
 impl Step {

@@ -6,6 +6,7 @@ use proto::{
     config::{Config, ConfigItem, Parameters, Schema},
     ids::{Home, InstanceArn, InstanceId},
     instance::{InstanceRecord, UsageClass},
+    message::PoolMessage,
     provision::{Phase, ProvisionRecord, Request},
     signal::{Report as Signalled, Signal},
     state::State,
@@ -480,6 +481,50 @@ async fn idle_machines_that_the_queue_lost_are_listed_again() {
         assert_eq!(queue[0].id, id(1));
         queue.push(queue[0].clone());
     });
+    assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn messages_of_machines_that_have_ended_are_swept() {
+    let scene = Scene::made().await;
+    let past = |record: &mut InstanceRecord| record.threshold = Some(Time::from_millis(START));
+    scene.instance(1, State::Idle, past).await;
+    let queue = "http://sqs/paddock-p-large";
+    let record = scene.table.instance(&arn(1)).await.unwrap().unwrap();
+    let message = PoolMessage::of(&record, Time::from_millis(START));
+    scene.fakes.with(|world| {
+        world.queues.insert(queue.into(), vec![message; 12]);
+    });
+    let report = scene.run().await;
+    assert!(
+        report
+            .planned
+            .iter()
+            .any(|step| matches!(step, Step::Sweep { surplus: 12, .. }))
+    );
+    scene.fakes.with(|world| {
+        assert_eq!(world.queues[queue], []);
+        assert!(world.leased.is_empty());
+    });
+    assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn a_sweep_keeps_one_message_of_each_idle_machine() {
+    let scene = Scene::made().await;
+    scene.instance(1, State::Idle, |_| ()).await;
+    let queue = "http://sqs/paddock-p-large";
+    let message = PoolMessage::of(
+        &scene.table.instance(&arn(1)).await.unwrap().unwrap(),
+        Time::from_millis(START),
+    );
+    scene.fakes.with(|world| {
+        world.queues.insert(queue.into(), vec![message.clone(); 25]);
+    });
+    scene.run().await;
+    scene
+        .fakes
+        .with(|world| assert_eq!(world.queues[queue], [message]));
     assert_eq!(scene.settles().await, []);
 }
 

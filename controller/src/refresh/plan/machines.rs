@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_mins(5);
 /// How long a machine must have been idle before its message counts as lost: the release that
 /// pooled it sends the message last.
 const UNLISTED: Duration = Duration::from_mins(1);
+/// So many stale messages cost a provision one more round of receive and claim.
+const WORTH_A_SWEEP: u64 = 10;
 
 pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<Step> {
     let records: &[InstanceRecord] = observed.records.as_deref().unwrap_or_default();
@@ -57,6 +59,9 @@ pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -
         steps.extend(strays(observed, records, &ending, now));
     }
     steps.extend(lost_messages(settings, observed, records, &ending, now));
+    if observed.records.is_some() {
+        steps.extend(stale_messages(settings, observed, records, &ending));
+    }
     steps
 }
 
@@ -221,6 +226,34 @@ fn lost_messages(
             (!records.is_empty()).then(|| Step::Resend {
                 class: class.clone(),
                 records,
+            })
+        })
+        .collect()
+}
+
+/// A queue that holds more messages than its class has idle machines holds stale ones. A few are
+/// left for provisions to delete: a sweep hides the good ones for a moment.
+fn stale_messages(
+    settings: &RefreshSettings,
+    observed: &Observed,
+    records: &[InstanceRecord],
+    ending: &BTreeSet<InstanceId>,
+) -> Vec<Step> {
+    let wanted = settings.classes.iter().map(|spec| &spec.name);
+    wanted
+        .filter_map(|class| {
+            let depth = (*observed.queues.get(class)?)?;
+            let idle = records.iter().filter(|record| {
+                record.resource_class == *class
+                    && record.state == State::Idle
+                    && !ending.contains(record.id())
+            });
+            let idle = u64::try_from(idle.count()).unwrap_or(u64::MAX);
+            let surplus = depth.saturating_sub(idle);
+            let worth_it = surplus >= WORTH_A_SWEEP || (surplus > 0 && idle == 0);
+            worth_it.then(|| Step::Sweep {
+                class: class.clone(),
+                surplus,
             })
         })
         .collect()

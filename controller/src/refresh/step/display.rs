@@ -39,7 +39,8 @@ impl Step {
             | Self::Undo { .. }
             | Self::Terminate { .. }
             | Self::TerminateStray { .. }
-            | Self::Close { .. } => Mark::Remove,
+            | Self::Close { .. }
+            | Self::Sweep { .. } => Mark::Remove,
         }
     }
 }
@@ -108,6 +109,9 @@ impl fmt::Display for Step {
             Self::Resend { class, records } => {
                 let count = records.len();
                 write!(f, "{count} messages for idle machines of class {class}")
+            }
+            Self::Sweep { class, surplus } => {
+                write!(f, "about {surplus} stale messages of class {class}")
             }
         }
     }
