@@ -206,7 +206,7 @@ async fn a_bare_image_runs_its_user_data() {
     let up = world.reaches(|machine| machine.pid.is_some()).await;
     let home = format!("{}\n", up.folder.join("opt").display());
     assert_eq!(world.file("console.log").await, home);
-    assert!(!up.folder.join("runner/bin").exists());
+    assert!(up.folder.join("runner/bin/Runner.Listener").exists());
     world.machines.stop().await;
 }
 

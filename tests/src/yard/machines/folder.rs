@@ -1,7 +1,7 @@
 //! What is on a machine's disk and in its environment.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use tokio::process::Command;
 use super::Settings;
 use crate::yard::aws::Launch;
 
-/// Images with this prefix carry neither agent nor runner: their user data is a script.
+/// Images with this prefix carry a runner but no agent: their user data is a script that fetches it.
 const BARE: &str = "ami-bare";
 
 /// A machine's folder, which stands for its disk.
@@ -32,13 +32,12 @@ impl Folder {
             fs::create_dir_all(folder.root.join(part))?;
         }
         if is_bare(launch) {
-            fs::write(folder.root.join("user-data"), &launch.user_data)?;
-        } else {
-            let bin = folder.root.join("runner/bin");
-            fs::create_dir_all(&bin)?;
-            place(&settings.runner_binary, &bin.join("Runner.Listener"))?;
-            place(&settings.runner_binary, &bin.join("Runner.Worker"))?;
+            fs::write(folder.root.join("user-data"), unfolded(&launch.user_data)?)?;
         }
+        let bin = folder.root.join("runner/bin");
+        fs::create_dir_all(&bin)?;
+        place(&settings.runner_binary, &bin.join("Runner.Listener"))?;
+        place(&settings.runner_binary, &bin.join("Runner.Worker"))?;
         let script = format!("#!/bin/sh\n: > '{}'\n", folder.powered_off().display());
         OpenOptions::new()
             .write(true)
@@ -119,6 +118,16 @@ impl Folder {
             .process_group(0);
         Ok(command)
     }
+}
+
+/// User data as cloud-init runs it: it unfolds what is gzip-compressed.
+fn unfolded(user_data: &[u8]) -> io::Result<Vec<u8>> {
+    if !user_data.starts_with(&[0x1f, 0x8b]) {
+        return Ok(user_data.to_owned());
+    }
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(user_data).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn is_bare(launch: &Launch) -> bool {

@@ -57,7 +57,7 @@ pub struct Settings {
     pub deregister: Duration,
     /// The agent.
     pub agent_binary: PathBuf,
-    /// The stand-in runner, baked into every image that is not bare.
+    /// The stand-in runner, baked into every image.
     pub runner_binary: PathBuf,
 }
 
