@@ -53,6 +53,9 @@ pub struct CommonInputs {
     /// The workflow run, as GitHub tells it.
     #[arg(long, env = "GITHUB_RUN_ID", hide = true)]
     pub github_run_id: Option<String>,
+    /// Which attempt of the run, as GitHub tells it.
+    #[arg(long, env = "GITHUB_RUN_ATTEMPT", hide = true)]
+    pub github_run_attempt: Option<String>,
     /// The region, as AWS tools are told it.
     #[arg(long, env = "AWS_REGION", hide = true)]
     pub ambient_region: Option<String>,
@@ -132,6 +135,16 @@ pub struct ProvisionInputs {
     /// on-demand or spot [default: on-demand].
     #[arg(long, env = "INPUT_USAGE-CLASS")]
     pub usage_class: Option<String>,
+    /// What to take when there are no spot machines: none or on-demand [default: none].
+    #[arg(long, env = "INPUT_FALLBACK")]
+    pub fallback: Option<String>,
+    /// How EC2 chooses among types and subnets [default: price-capacity-optimized for spot,
+    /// lowest-price on demand].
+    #[arg(long, env = "INPUT_ALLOCATION-STRATEGY")]
+    pub allocation_strategy: Option<String>,
+    /// USD an hour for one spot machine, at most [default: the on-demand price].
+    #[arg(long, env = "INPUT_MAX-PRICE")]
+    pub max_price: Option<String>,
     /// One of the pool's sizes [default: large].
     #[arg(long, env = "INPUT_RESOURCE-CLASS")]
     pub resource_class: Option<String>,
@@ -144,6 +157,9 @@ pub struct ProvisionInputs {
     /// Tells several provisions of one workflow apart: the label becomes `<run id>-<name>`.
     #[arg(long, env = "INPUT_NAME")]
     pub name: Option<String>,
+    /// Print one JSON object on stdout, and the log on stderr.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What release takes.
@@ -155,6 +171,13 @@ pub struct ReleaseInputs {
     /// Release the machines of this provision alone [default: all of the run's].
     #[arg(long, env = "INPUT_NAME")]
     pub name: Option<String>,
+    /// Seconds to wait for machines that are busy or do not answer; after that they are
+    /// terminated [default: 120].
+    #[arg(long, env = "INPUT_RELEASE-TIMEOUT-SEC")]
+    pub release_timeout_sec: Option<String>,
+    /// Print one JSON object on stdout, and the log on stderr.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`

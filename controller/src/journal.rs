@@ -1,13 +1,19 @@
 //! The provision record, as its one writer holds it.
 
+use std::{pin::pin, time::Duration};
+
 use proto::{
     ids::{InstanceId, Label},
-    provision::ProvisionRecord,
+    provision::{Phase, ProvisionRecord},
     state::RECORD_KEPT,
     table::{Outcome, TableError},
 };
 
 use crate::world::World;
+
+/// How old the beat of a journal at work may become: six times within
+/// [`proto::provision::DEAD_AFTER`], so that a few lost writes do no harm.
+const BEAT: Duration = Duration::from_secs(10);
 
 /// The journal could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +73,47 @@ impl<'a> Journal<'a> {
         self.put(next).await
     }
 
+    /// Renews the beat if it is time: whoever waits long shows that it lives, or else refresh takes
+    /// the journal over.
+    ///
+    /// # Errors
+    ///
+    /// When somebody took it over. A table that cannot be asked is no error: there is time for
+    /// another try.
+    pub async fn keep_alive(&mut self) -> Result<(), JournalError> {
+        if self.world.now().since(self.record.beat) < BEAT {
+            return Ok(());
+        }
+        match self.write(|_| ()).await {
+            Err(JournalError::Table(error)) => {
+                tracing::warn!("the journal's beat could not be renewed: {error}");
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Does something that may take long, and keeps the journal alive meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When somebody took the journal over; then `work` is dropped.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, JournalError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(BEAT) => self.keep_alive().await?,
+            }
+        }
+    }
+
+    /// Takes note that launched machines are terminated; the next write says so.
+    pub fn forget_launched(&mut self, ids: &[InstanceId]) {
+        self.record.launched.retain(|id| !ids.contains(id));
+    }
+
     /// Takes note of machines without writing: for an undo that follows at once.
     pub fn note_launched(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
         for id in ids {
@@ -81,12 +128,24 @@ impl<'a> Journal<'a> {
         self.record.claimed.retain(|id| !ids.contains(id));
     }
 
-    async fn put(&mut self, next: ProvisionRecord) -> Result<(), JournalError> {
-        match self.world.table.put_provision(&next).await? {
-            Outcome::Applied(_) => {}
-            // A repeat of a write that was applied, whose answer was lost.
-            Outcome::Conflict(Some(current)) if current == next => {}
-            Outcome::Conflict(_) => return Err(JournalError::TakenOver(next.label)),
+    async fn put(&mut self, mut next: ProvisionRecord) -> Result<(), JournalError> {
+        loop {
+            match self.world.table.put_provision(&next).await? {
+                Outcome::Applied(_) => break,
+                // A repeat of a write that was applied, whose answer was lost.
+                Outcome::Conflict(Some(current)) if current == next => break,
+                // An earlier write of ours that was given up, but applied: go on behind it.
+                // (Whoever takes over changes the phase; a beat does not.)
+                Outcome::Conflict(Some(current))
+                    if current.revision == next.revision
+                        && current.client_token == self.record.client_token
+                        && current.phase == Phase::Open
+                        && self.record.phase == Phase::Open =>
+                {
+                    next.revision += 1;
+                }
+                Outcome::Conflict(_) => return Err(JournalError::TakenOver(next.label)),
+            }
         }
         self.record = next;
         Ok(())

@@ -1,65 +1,136 @@
 //! What people and later steps see: the step's log, its outputs, its summary.
 
+mod summary;
+
 use std::{
     error::Error,
     fmt::{Display, Write as _},
     fs::OpenOptions,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
 };
 
 use proto::time::human;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::provision::Provisioned;
+use crate::{provision::Provisioned, release::GivenBack};
+
+/// A step's log shows at least so often that it is alive.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// The step's log and GitHub's files.
 #[derive(Debug, Default)]
 pub struct Console {
     outputs: Option<PathBuf>,
     summary: Option<PathBuf>,
+    json: bool,
+}
+
+/// A step that failed, as it is told.
+#[derive(Debug)]
+pub struct Trouble<'a> {
+    /// The error; its causes follow from it.
+    pub error: &'a (dyn Error + 'static),
+    /// What to change, unless the error says so.
+    pub remedy: Option<String>,
+    /// What is left for refresh.
+    pub left: &'a [String],
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Trouble<'_> {
+    /// All of it in one line.
+    fn line(&self) -> String {
+        let mut text = chain(self.error);
+        if !self.left.is_empty() {
+            let _ = write!(text, "; left for refresh: {}", self.left.join("; "));
+        }
+        if let Some(remedy) = &self.remedy {
+            let _ = write!(text, "; {remedy}");
+        }
+        text
+    }
 }
 
 impl Console {
-    /// With the files that `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY` name, where given.
-    pub fn new(outputs: Option<&str>, summary: Option<&str>) -> Self {
+    /// With the files that `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY` name, where given. With
+    /// `json`, stdout takes one JSON object, and the log goes to stderr.
+    pub fn new(outputs: Option<&str>, summary: Option<&str>, json: bool) -> Self {
         let path = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(PathBuf::from);
         Self {
             outputs: path(outputs),
             summary: path(summary),
+            json,
         }
     }
 
     /// A line in the log.
     pub fn say(&self, line: impl Display) {
-        print(&line.to_string());
+        // A closed pipe must not take the roll-back down.
+        let _ = if self.json {
+            writeln!(io::stderr().lock(), "{line}")
+        } else {
+            writeln!(io::stdout().lock(), "{line}")
+        };
+    }
+
+    /// A line that GitHub acts upon; nobody else wants to see it.
+    fn command(&self, line: impl Display) {
+        if self.outputs.is_some() {
+            self.say(line);
+        }
     }
 
     /// Has GitHub hide a text in all later lines.
     pub fn mask(&self, secret: &str) {
         // Outside of GitHub nobody would hide it: there the line itself would tell.
-        if self.outputs.is_some() {
-            print(&format!("::add-mask::{secret}"));
+        self.command(format_args!("::add-mask::{secret}"));
+    }
+
+    /// The lines that follow are details, which GitHub folds.
+    pub fn group(&self, title: &str) {
+        self.command(format_args!("::group::{title}"));
+    }
+
+    /// The end of the details.
+    pub fn end_group(&self) {
+        self.command("::endgroup::");
+    }
+
+    /// Does something that may take long, and says every ten seconds what is being waited for.
+    pub async fn while_waiting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(PROGRESS, &mut work).await {
+                Ok(done) => return done,
+                Err(_) => self.say(format_args!("waiting for {what}")),
+            }
         }
     }
 
     /// The one annotation of a step that failed: the error with its causes, in one line.
-    pub fn fail(&self, error: &dyn Error) {
-        let text = chain(error);
-        // GitHub reads one line; `%0A` is its line break.
-        let line = text
-            .replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A");
+    pub fn fail(&self, trouble: &Trouble<'_>) {
+        let text = trouble.line();
         if self.outputs.is_some() {
-            print(&format!("::error::{line}"));
+            // GitHub reads one line; `%0A` is its line break.
+            let line = text
+                .replace('%', "%25")
+                .replace('\r', "%0D")
+                .replace('\n', "%0A");
+            self.command(format_args!("::error title=Paddock::{line}"));
         } else {
             let _ = writeln!(io::stderr(), "error: {text}");
         }
-        self.summarise(&format!(
-            "### Paddock: failed\n\n```\n{}\n```\n",
-            text.replace("```", "'''")
-        ));
+        self.summarise(&summary::failure(trouble));
+        self.answer(&json!({
+            "exitCode": trouble.code,
+            "error": chain(trouble.error),
+            "remedy": trouble.remedy,
+            "left": trouble.left,
+        }));
     }
 
     /// Outputs and summary of a provision.
@@ -71,46 +142,81 @@ impl Console {
             phases,
         } = provisioned;
         let reused = machines.iter().filter(|ready| ready.reused).count();
+        let created = machines.len() - reused;
         let ids: Vec<&str> = machines.iter().map(|ready| ready.id.as_str()).collect();
         self.set(&[
             ("label", label.to_string()),
             ("instance-ids", json!(ids).to_string()),
             ("reused", reused.to_string()),
-            ("created", (machines.len() - reused).to_string()),
+            ("created", created.to_string()),
             ("seconds", format!("{:.2}", took.as_secs_f64())),
         ]);
-        let mut text = format!(
-            "### Paddock: {} machines for `{label}` in {} ({reused} reused)\n\n\
-             | machine | type | zone | from | ready after |\n|---|---|---|---|---|\n",
-            machines.len(),
-            human(*took),
-        );
-        for ready in machines {
-            let from = if ready.reused { "pool" } else { "new" };
-            let _ = writeln!(
-                text,
-                "| `{}` | {} | {} | {from} | {} |",
-                ready.id,
-                ready.instance_type,
-                ready.zone,
-                human(ready.after)
-            );
-        }
+        self.summarise(&summary::success(provisioned));
         let times: Vec<String> = phases
             .iter()
             .map(|(phase, time)| format!("{phase} {}", human(*time)))
             .collect();
-        let _ = writeln!(text, "\nWhere the time went: {}", times.join(", "));
-        self.summarise(&text);
-        self.say(format!("label: {label}"));
-        for ready in machines {
-            let from = if ready.reused { "reused" } else { "new" };
-            self.say(format!(
-                "  {} {} {from} {}",
-                ready.id,
-                ready.instance_type,
-                human(ready.after)
-            ));
+        self.say(format_args!(
+            "label {label}: {} ready in {} ({reused} reused, {created} new)",
+            summary::count(machines.len()),
+            human(*took),
+        ));
+        if !times.is_empty() {
+            self.say(format_args!("where the time went: {}", times.join(", ")));
+        }
+        let machines: Vec<Value> = machines
+            .iter()
+            .map(|ready| {
+                json!({
+                    "id": ready.id,
+                    "type": ready.instance_type,
+                    "zone": ready.zone,
+                    "usageClass": ready.usage,
+                    "reused": ready.reused,
+                    "seconds": ready.after.as_secs_f64(),
+                })
+            })
+            .collect();
+        let phases: Vec<Value> = phases
+            .iter()
+            .map(|(phase, time)| json!({"phase": phase, "seconds": time.as_secs_f64()}))
+            .collect();
+        self.answer(&json!({
+            "exitCode": 0,
+            "label": label,
+            "machines": machines,
+            "reused": reused,
+            "created": created,
+            "seconds": took.as_secs_f64(),
+            "phases": phases,
+        }));
+    }
+
+    /// The end of a release.
+    pub fn released(&self, given: &GivenBack) {
+        self.say(format_args!(
+            "{} back in the pool, {} terminated, {} gone already",
+            given.pooled.len(),
+            given.terminated.len(),
+            given.gone.len()
+        ));
+        let terminated: Vec<Value> = given
+            .terminated
+            .iter()
+            .map(|(id, why)| json!({"id": id, "reason": why}))
+            .collect();
+        self.answer(&json!({
+            "exitCode": 0,
+            "pooled": given.pooled,
+            "terminated": terminated,
+            "gone": given.gone,
+        }));
+    }
+
+    /// The one JSON object on stdout, if that is what is wanted.
+    fn answer(&self, value: &Value) {
+        if self.json {
+            let _ = writeln!(io::stdout().lock(), "{value}");
         }
     }
 
@@ -143,11 +249,6 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn print(line: &str) {
-    // A closed pipe must not take the roll-back down.
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 fn append(path: &Path, text: &str) {

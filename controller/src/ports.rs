@@ -66,6 +66,53 @@ pub trait Pool: Send + Sync {
     async fn delete_queue(&self, queue_url: &str) -> Result<(), PortError>;
 }
 
+/// How EC2 chooses among the instance types and subnets of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// The least likely to be interrupted, then the cheapest; spot only.
+    PriceCapacityOptimized,
+    /// The least likely to be interrupted; spot only.
+    CapacityOptimized,
+    /// Spread over all of them; spot only.
+    Diversified,
+    /// The cheapest.
+    LowestPrice,
+}
+
+impl Allocation {
+    /// Those that there are for a usage class, its default first. (EC2's `prioritized` ones need
+    /// priorities, which types found by their size do not have.)
+    pub fn allowed(usage: UsageClass) -> &'static [Self] {
+        match usage {
+            UsageClass::OnDemand => &[Self::LowestPrice],
+            UsageClass::Spot => &[
+                Self::PriceCapacityOptimized,
+                Self::CapacityOptimized,
+                Self::Diversified,
+                Self::LowestPrice,
+            ],
+        }
+    }
+
+    /// What a usage class gets when nobody chooses.
+    pub fn default_of(usage: UsageClass) -> Self {
+        match usage {
+            UsageClass::OnDemand => Self::LowestPrice,
+            UsageClass::Spot => Self::PriceCapacityOptimized,
+        }
+    }
+
+    /// EC2's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PriceCapacityOptimized => "price-capacity-optimized",
+            Self::CapacityOptimized => "capacity-optimized",
+            Self::Diversified => "diversified",
+            Self::LowestPrice => "lowest-price",
+        }
+    }
+}
+
 /// A request for new machines, all of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetRequest {
@@ -87,6 +134,10 @@ pub struct FleetRequest {
     pub allowed_instance_types: Vec<String>,
     /// On demand or spot.
     pub usage_class: UsageClass,
+    /// How EC2 chooses among the types and subnets.
+    pub allocation: Allocation,
+    /// USD an hour for one machine, at most; spot only.
+    pub max_price: Option<String>,
     /// Tags of the fleet and of every instance.
     pub tags: Vec<(String, String)>,
 }

@@ -5,127 +5,39 @@
 //! with an effect outside the table stands in the [`Journal`] before it happens.
 //!
 //! ```text
-//!   open ─▶ select ─▶ launch ─▶ wait ─▶ commit ─▶ committed
-//!              ▲                  │
-//!              └── one is lost ───┤
-//!                                 └─▶ roll back (expected failure: give back, terminate what is new)
+//!   (settle what is earlier) ─▶ open ─▶ select ─▶ launch ─▶ wait ─▶ commit ─▶ committed
+//!                                          ▲                  │
+//!                                          └── one is lost ───┤
+//!                                                             └─▶ roll back (expected failure: give back, terminate what is new)
 //!   anything unexpected, a signal ──▶ terminate everything
 //! ```
 
+mod advice;
+mod earlier;
+mod error;
 mod launch;
 mod select;
+mod setup;
 mod undo;
 mod wait;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use proto::{
-    config::{Config, GithubTokens, LaunchTemplate, Parameters, ResourceClass},
+    config::Config,
     ids::{InstanceId, Label},
+    instance::UsageClass,
     provision::{Phase, ProvisionRecord},
-    state::Transition,
-    table::{Outcome, TableError},
-    time::{Time, human},
+    state::{State, Transition},
+    table::Outcome,
+    time::Time,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    journal::{Journal, JournalError},
-    output::Console,
-    ports::PortError,
-    release::GiveBackError,
-    settings::{BadInput, run::ProvisionSettings},
-    world::World,
-};
-
-/// Why a provision failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// An input that the pool's configuration does not allow.
-    #[error(transparent)]
-    Input(#[from] BadInput),
-    /// Refresh has not done its part.
-    #[error("the pool is not ready: {0}; run `controller refresh` first")]
-    NotSetUp(&'static str),
-    /// The label has machines already, or another step is about to get them.
-    #[error("label {label} is already {phase}: give this provision a `name` of its own")]
-    Taken {
-        /// The label.
-        label: Label,
-        /// Where that provision stands.
-        phase: Phase,
-    },
-    /// EC2 gave fewer machines than were missing.
-    #[error("EC2 launched {launched} of {wanted} machines: {causes}")]
-    Short {
-        /// How many it launched; they were terminated.
-        launched: usize,
-        /// How many were missing.
-        wanted: usize,
-        /// EC2's reasons, each once.
-        causes: String,
-    },
-    /// A machine will not serve.
-    #[error("machine {id} {what}")]
-    Machine {
-        /// Which.
-        id: InstanceId,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// GitHub cancelled the step.
-    #[error("cancelled")]
-    Cancelled,
-    /// The journal could not be written.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The table could not be asked.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// AWS could not be asked.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// A roll-back met trouble.
-    #[error(transparent)]
-    GiveBack(#[from] GiveBackError),
-}
-
-impl ProvisionError {
-    /// Whether this is scarcity or ill health, which ends in an orderly roll-back; everything else
-    /// ends in termination.
-    fn is_expected(&self) -> bool {
-        match self {
-            Self::Short { .. } | Self::Machine { .. } => true,
-            Self::Input(_)
-            | Self::NotSetUp(_)
-            | Self::Taken { .. }
-            | Self::Cancelled
-            | Self::Journal(_)
-            | Self::Table(_)
-            | Self::Port(_)
-            | Self::GiveBack(_) => false,
-        }
-    }
-}
-
-/// A provision that failed, with what could not be taken back.
-#[derive(Debug)]
-pub struct Failure {
-    /// The first error.
-    pub error: ProvisionError,
-    /// What is left for refresh, in words; empty when nothing is.
-    pub left: Vec<String>,
-}
-
-impl From<ProvisionError> for Failure {
-    fn from(error: ProvisionError) -> Self {
-        Self {
-            error,
-            left: Vec::new(),
-        }
-    }
-}
+pub use self::error::{Failure, ProvisionError};
+use self::{earlier::Start, setup::Setup};
+use crate::{journal::Journal, output::Console, settings::run::ProvisionSettings, world::World};
 
 /// A machine of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +48,8 @@ pub struct Ready {
     pub instance_type: String,
     /// Such as `us-east-1a`; empty when EC2 did not say.
     pub zone: String,
+    /// On demand or spot.
+    pub usage: UsageClass,
     /// Whether it came from the pool.
     pub reused: bool,
     /// From its claim or launch until it was seen registered.
@@ -151,64 +65,8 @@ pub struct Provisioned {
     pub machines: Vec<Ready>,
     /// From start to end.
     pub took: Duration,
-    /// Where the time went.
-    pub phases: BTreeMap<&'static str, Duration>,
-}
-
-/// What provision needs of the configuration, all there.
-#[derive(Clone, Debug)]
-struct Setup {
-    class: ResourceClass,
-    template: LaunchTemplate,
-    parameters: Parameters,
-    tokens: GithubTokens,
-}
-
-impl Setup {
-    fn new(
-        config: Config,
-        settings: &ProvisionSettings,
-        now: Time,
-    ) -> Result<Self, ProvisionError> {
-        let class = config
-            .class(&settings.resource_class)
-            .cloned()
-            .ok_or_else(|| BadInput {
-                input: "resource-class",
-                wrong: format!("`{}` is unknown to pool", settings.resource_class),
-                allowed: format!("allowed: {}", class_names(&config)),
-            });
-        if config.resource_classes.is_empty() {
-            return Err(ProvisionError::NotSetUp("it has no resource classes"));
-        }
-        let tokens = config
-            .github_tokens
-            .ok_or(ProvisionError::NotSetUp("it has no registration token"))?;
-        if tokens.expires_at <= now {
-            return Err(ProvisionError::NotSetUp(
-                "its registration token has expired",
-            ));
-        }
-        Ok(Self {
-            class: class?,
-            template: config
-                .launch_template
-                .ok_or(ProvisionError::NotSetUp("it has no launch template"))?,
-            parameters: config
-                .parameters
-                .ok_or(ProvisionError::NotSetUp("it has no parameters"))?,
-            tokens,
-        })
-    }
-}
-
-fn class_names(config: &Config) -> String {
-    let names: Vec<&str> = config
-        .resource_classes
-        .iter()
-        .map(|class| class.name.as_str())
-        .collect();
-    names.join(", ")
+    /// Where the time went, in the order in which it began.
+    pub phases: Vec<(&'static str, Duration)>,
 }
 
 /// A machine that the saga holds.
@@ -230,10 +88,16 @@ struct Saga<'a> {
     setup: Setup,
     journal: Journal<'a>,
     held: Vec<Held>,
+    /// What is being looked for now: what was asked for, or what to fall back to.
+    usage: UsageClass,
+    /// Idle machines that will do, as far as a look at the start showed.
+    hoped_for: Option<BTreeSet<InstanceId>>,
+    /// Counts fleet requests, from 1: each has a client token of its own.
+    requests: u32,
     /// A fleet request under way: it outlives a cancelled step, so that what it launches is known.
     launching: launch::InFlight,
     deadline: Time,
-    phases: BTreeMap<&'static str, Duration>,
+    phases: Vec<(&'static str, Duration)>,
 }
 
 /// Gets the machines that `settings` ask for. `client_token` must never have been used before.
@@ -251,18 +115,38 @@ pub async fn provision(
 ) -> Result<Provisioned, Failure> {
     let started = world.now();
     let setup = Setup::new(config, settings, started)?;
-    let journal = open_journal(world, settings, &setup, client_token).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(world, settings, &setup, console) => prepared?,
+        () = cancelled.cancelled() => return Err(ProvisionError::Cancelled.into()),
+    };
+    let (revision, hoped_for) = match prepared {
+        Prepared::Begin(revision, hoped_for) => (revision, hoped_for),
+        Prepared::Done(provisioned) => return Ok(provisioned),
+    };
+    let record = first_record(world, settings, &setup, revision, &client_token);
+    let opened = tokio::select! {
+        opened = Journal::open(world, record.clone()) => opened,
+        () = cancelled.cancelled() => {
+            let left = undo::abandon(world, &record).await.err();
+            let left = left.map_or_else(Vec::new, |left| left.0);
+            return Err(Failure { error: ProvisionError::Cancelled, left });
+        }
+    };
     let mut saga = Saga {
         world,
         console,
         settings,
         deadline: started + setup.parameters.fleet_timeout(),
         setup,
-        journal,
+        journal: opened.map_err(ProvisionError::from)?,
         held: Vec::new(),
+        usage: settings.usage_class,
+        hoped_for: Some(hoped_for),
+        requests: 1,
         launching: launch::InFlight::default(),
-        phases: BTreeMap::new(),
+        phases: Vec::new(),
     };
+    saga.spent("prepare", started);
     let result = tokio::select! {
         // Dropped in the middle of a call when the step is cancelled: the journal and the label
         // say what has to be taken back.
@@ -272,52 +156,70 @@ pub async fn provision(
     match result {
         Ok(()) => Ok(saga.done(started)),
         Err(error) => {
-            let left = saga.backward(&error).await;
+            let left = saga.backward(&error, cancelled).await;
             Err(Failure { error, left })
         }
     }
 }
 
-async fn open_journal<'a>(
-    world: &'a World,
+enum Prepared {
+    /// The journal's revision to begin with, and the idle machines to hope for.
+    Begin(u64, BTreeSet<InstanceId>),
+    Done(Provisioned),
+}
+
+/// Looks at the run's earlier provisions and at the pool, both at once.
+async fn prepare(
+    world: &World,
     settings: &ProvisionSettings,
     setup: &Setup,
-    client_token: String,
-) -> Result<Journal<'a>, ProvisionError> {
-    let now = world.now();
-    let earlier = world
-        .table
-        .provisions_of(&settings.run)
-        .await?
+    console: &Console,
+) -> Result<Prepared, Failure> {
+    let (records, idle) = futures::try_join!(
+        world.table.provisions_of(&settings.run),
+        world.table.instances_in(State::Idle, None),
+    )
+    .map_err(ProvisionError::from)?;
+    let earlier = records
         .into_iter()
         .find(|record| record.label == settings.label);
-    let revision = match &earlier {
-        None => 1,
-        Some(record) => match record.phase {
-            Phase::Released | Phase::RolledBack => record.revision + 1,
-            Phase::Open | Phase::Committed | Phase::RollingBack => {
-                return Err(ProvisionError::Taken {
-                    label: record.label.clone(),
-                    phase: record.phase,
-                });
+    Ok(
+        match earlier::settle(world, settings, setup, earlier, console).await? {
+            Start::Done(provisioned) => Prepared::Done(provisioned),
+            Start::Begin { revision, pooled } => {
+                let (request, now) = (settings.request(&setup.parameters), world.now());
+                let version = setup.template.version;
+                let mut hoped_for = select::candidates(&idle, &request, &setup.class, version, now);
+                hoped_for.extend(pooled);
+                Prepared::Begin(revision, hoped_for)
             }
         },
-    };
-    let record = ProvisionRecord {
+    )
+}
+
+fn first_record(
+    world: &World,
+    settings: &ProvisionSettings,
+    setup: &Setup,
+    revision: u64,
+    client_token: &str,
+) -> ProvisionRecord {
+    let now = world.now();
+    ProvisionRecord {
         run: settings.run.clone(),
         label: settings.label.clone(),
         revision,
+        attempt: settings.attempt,
         request: settings.request(&setup.parameters),
         phase: Phase::Open,
-        client_token,
+        client_token: launch::token(client_token, 1),
         claimed: Vec::new(),
         launched: Vec::new(),
         started_at: now,
         beat: now,
         error: None,
         expires_at: None,
-    };
-    Ok(Journal::open(world, record).await?)
+    }
 }
 
 impl Saga<'_> {
@@ -332,8 +234,17 @@ impl Saga<'_> {
             }
             if self.held.len() < wanted {
                 let began = self.world.now();
-                self.launch(wanted - self.held.len()).await?;
+                let launched = self.launch(wanted - self.held.len()).await;
                 self.spent("launch", began);
+                match launched {
+                    Err(error) if error.is_scarcity() && self.can_fall_back() => {
+                        self.console
+                            .say(format!("{error}; falling back to on-demand machines"));
+                        self.usage = UsageClass::OnDemand;
+                        continue;
+                    }
+                    launched => launched?,
+                }
             }
             let began = self.world.now();
             self.wait().await?;
@@ -345,8 +256,19 @@ impl Saga<'_> {
         Ok(())
     }
 
+    fn can_fall_back(&self) -> bool {
+        match self.usage {
+            UsageClass::Spot => self.settings.fallback,
+            UsageClass::OnDemand => false,
+        }
+    }
+
     fn spent(&mut self, phase: &'static str, began: Time) {
-        *self.phases.entry(phase).or_default() += self.world.now().since(began);
+        let spent = self.world.now().since(began);
+        match self.phases.iter_mut().find(|(name, _)| *name == phase) {
+            Some((_, sum)) => *sum += spent,
+            None => self.phases.push((phase, spent)),
+        }
     }
 
     /// Every record to `running`, then the journal closed.
@@ -386,46 +308,39 @@ impl Saga<'_> {
     }
 
     /// Takes everything back; what is left for refresh, in words.
-    async fn backward(&mut self, error: &ProvisionError) -> Vec<String> {
-        self.console.say(format!("taking back: {error}"));
-        let result = if error.is_expected() {
-            undo::roll_back(
-                self.world,
-                &mut self.journal,
-                &self.setup,
-                error,
-                self.console,
-            )
-            .await
-        } else {
-            if let Some(answer) = self.launching.finish(undo::LAUNCH_GRACE).await {
-                let ids = answer.launched.into_iter().map(|launched| launched.id);
-                self.journal.note_launched(ids);
+    async fn backward(
+        &mut self,
+        error: &ProvisionError,
+        cancelled: &CancellationToken,
+    ) -> Vec<String> {
+        let reason = error.to_string();
+        let (world, journal) = (self.world, &mut self.journal);
+        if error.is_expected() && !self.launching.is_lost() {
+            self.console.say("failed: giving back what was taken");
+            let orderly = undo::roll_back(world, journal, &self.setup, error, self.console);
+            // A step that is cancelled meanwhile has no time left for order.
+            let result = tokio::select! {
+                result = orderly => Some(result),
+                () = cancelled.cancelled() => None,
+            };
+            if let Some(result) = result {
+                return result.err().map_or_else(Vec::new, |left| left.0);
             }
-            let record = self.journal.record().clone();
-            undo::terminate_everything(self.world, &record, &error.to_string()).await
-        };
-        match result {
-            Ok(()) => Vec::new(),
-            Err(left) => left.0,
         }
+        self.console.say("ending every machine of this provision");
+        undo::terminate_everything(world, &self.journal, &mut self.launching, &reason)
+            .await
+            .err()
+            .map_or_else(Vec::new, |left| left.0)
     }
 
     fn done(self, started: Time) -> Provisioned {
-        let took = self.world.now().since(started);
         let mut machines: Vec<Ready> = self.held.into_iter().map(|held| held.ready).collect();
         machines.sort_by_key(|ready| !ready.reused);
-        let times: Vec<String> = self
-            .phases
-            .iter()
-            .map(|(phase, time)| format!("{phase} {}", human(*time)))
-            .collect();
-        self.console
-            .say(format!("ready in {} ({})", human(took), times.join(", ")));
         Provisioned {
             label: self.settings.label.clone(),
             machines,
-            took,
+            took: self.world.now().since(started),
             phases: self.phases,
         }
     }

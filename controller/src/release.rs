@@ -3,20 +3,22 @@
 //! `running → idle` in the table, then each machine's agent deregisters its runner and cleans up;
 //! only then does the queue list it. It may be repeated at any point, and by two jobs at once.
 
-use std::collections::BTreeMap;
+mod look;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use proto::{
-    config::{GithubTokens, Parameters},
+    config::{Config, GithubTokens, Parameters, ResourceClass},
     ids::{InstanceId, Label},
     instance::InstanceRecord,
     message::PoolMessage,
     provision::Phase,
-    signal::Signal,
     state::{State, Terminate, Transition},
     table::{Outcome, TableError},
 };
 
+use self::look::{Verdict, judge};
 use crate::{
     backoff::Looks,
     journal::{Journal, JournalError},
@@ -64,6 +66,10 @@ pub(crate) struct Terms<'a> {
     pub(crate) tokens: Option<&'a GithubTokens>,
     /// What idle machines have to be made from; older ones are terminated.
     pub(crate) template_version: Option<i64>,
+    /// How long to wait for them; one that is not clean by then is terminated.
+    pub(crate) timeout: Duration,
+    /// The pool's classes, each with its queue.
+    pub(crate) classes: &'a [ResourceClass],
 }
 
 /// Gives back all machines of a run, or those of one label.
@@ -74,7 +80,7 @@ pub(crate) struct Terms<'a> {
 pub async fn release(
     world: &World,
     settings: &ReleaseSettings,
-    config: &proto::config::Config,
+    config: &Config,
     console: &Console,
 ) -> Result<GivenBack, GiveBackError> {
     let parameters = config.parameters.as_ref().ok_or(GiveBackError::NotSetUp)?;
@@ -111,6 +117,10 @@ pub async fn release(
                 .launch_template
                 .as_ref()
                 .map(|template| template.version),
+            timeout: settings
+                .timeout
+                .unwrap_or_else(|| parameters.release_timeout()),
+            classes: &config.resource_classes,
         };
         let machines: Vec<InstanceId> = record.machines().cloned().collect();
         let given = give_back(world, &terms, &machines, console).await?;
@@ -130,41 +140,6 @@ pub async fn release(
     Ok(all)
 }
 
-/// What a look at a released machine says.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Clean,
-    Busy,
-    Waiting,
-    Unfit(String),
-    Gone,
-}
-
-fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
-    let Some(record) = record.filter(|record| record.generation == generation) else {
-        return Verdict::Gone;
-    };
-    match record.fresh_report() {
-        Some(report) => match report.signal {
-            Signal::RemoveRegOk => match record.unhealthy() {
-                None => Verdict::Clean,
-                Some(reason) => Verdict::Unfit(reason.to_owned()),
-            },
-            Signal::RemoveRegFailed | Signal::Failed | Signal::RegFailed => Verdict::Unfit(
-                report
-                    .detail
-                    .clone()
-                    .unwrap_or_else(|| "it could not be cleaned".into()),
-            ),
-            Signal::Interrupted => Verdict::Unfit("EC2 takes it away (spot interruption)".into()),
-            Signal::Ok | Signal::RegOk if record.job.is_some() => Verdict::Busy,
-            Signal::Ok | Signal::RegOk => Verdict::Waiting,
-        },
-        None if record.job.is_some() => Verdict::Busy,
-        None => Verdict::Waiting,
-    }
-}
-
 /// Gives machines of one label back; those that do not bear it (any more) are left alone.
 pub(crate) async fn give_back(
     world: &World,
@@ -173,7 +148,7 @@ pub(crate) async fn give_back(
     console: &Console,
 ) -> Result<GivenBack, GiveBackError> {
     let started = world.now();
-    let deadline = started + terms.parameters.release_timeout();
+    let deadline = started + terms.timeout;
     let mut given = GivenBack::default();
     let mut open: BTreeMap<InstanceId, u64> = BTreeMap::new();
     let mut unfit: Vec<(InstanceId, u64, String)> = Vec::new();
@@ -237,7 +212,7 @@ pub(crate) async fn give_back(
                 (Verdict::Waiting, _) => true,
             }
         });
-        pool(world, &clean, console).await?;
+        pool(world, terms.classes, &clean, console).await?;
         given
             .pooled
             .extend(clean.iter().map(|record| record.id().clone()));
@@ -291,15 +266,15 @@ async fn free(world: &World, terms: &Terms<'_>, id: &InstanceId) -> Result<Freed
 /// Lists clean machines, a queue at a time.
 async fn pool(
     world: &World,
+    classes: &[ResourceClass],
     clean: &[InstanceRecord],
     console: &Console,
 ) -> Result<(), GiveBackError> {
     if clean.is_empty() {
         return Ok(());
     }
-    let config = world.table.config().await?;
     let now = world.now();
-    for class in &config.resource_classes {
+    for class in classes {
         let messages: Vec<PoolMessage> = clean
             .iter()
             .filter(|record| record.resource_class == class.name)

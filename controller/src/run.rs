@@ -17,8 +17,8 @@ use crate::{
     exit::Exit,
     github::GithubForge,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
-    output::{Console, chain},
-    provision::{self, ProvisionError},
+    output::{Console, Trouble, chain},
+    provision::{self, Failure, ProvisionError},
     refresh::{self, RefreshPorts},
     release,
     settings::{
@@ -49,9 +49,15 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Provision(inputs) => &inputs.common,
         Mode::Release(inputs) => &inputs.common,
     };
+    let json = match &inputs.mode {
+        Mode::Refresh(_) => false,
+        Mode::Provision(inputs) => inputs.json,
+        Mode::Release(inputs) => inputs.json,
+    };
     let console = Console::new(
         common.github_output.as_deref(),
         common.github_step_summary.as_deref(),
+        json,
     );
     let result = match &inputs.mode {
         Mode::Refresh(inputs) => run_refresh(inputs, &console).await,
@@ -59,8 +65,14 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Release(inputs) => run_release(inputs, &console).await,
     };
     result.unwrap_or_else(|error| {
-        console.fail(&error);
-        error.exit()
+        let exit = error.exit();
+        console.fail(&Trouble {
+            error: &error,
+            remedy: error.remedy(),
+            left: error.left(),
+            code: exit as u8,
+        });
+        exit
     })
 }
 
@@ -75,10 +87,21 @@ enum RunError {
     NewerSchema(u32),
     #[error(transparent)]
     Table(#[from] proto::table::TableError),
+    #[error("cancelled")]
+    Cancelled,
     #[error(transparent)]
-    Provision(#[from] ProvisionError),
-    #[error("{error}; left for refresh: {}", left.join("; "))]
-    Unfinished { error: String, left: Vec<String> },
+    Provision {
+        #[from]
+        error: ProvisionError,
+    },
+    #[error("the provision failed, and not all of it could be taken back")]
+    Unfinished {
+        #[source]
+        error: ProvisionError,
+        left: Vec<String>,
+    },
+    #[error("some steps of refresh failed")]
+    Steps(Vec<String>),
     #[error(transparent)]
     Release(#[from] release::GiveBackError),
 }
@@ -86,12 +109,47 @@ enum RunError {
 impl RunError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Input(_) | Self::Provision(ProvisionError::Input(_)) => Exit::BadInput,
-            Self::Provision(ProvisionError::Cancelled) => Exit::Cancelled,
-            Self::Unfinished { .. } | Self::Release(_) => Exit::Unfinished,
-            Self::NoPool(_) | Self::NewerSchema(_) | Self::Table(_) | Self::Provision(_) => {
+            Self::Input(_)
+            | Self::Provision {
+                error: ProvisionError::Input(_),
+            } => Exit::BadInput,
+            Self::Cancelled
+            | Self::Provision {
+                error: ProvisionError::Cancelled,
+            } => Exit::Cancelled,
+            Self::Unfinished { .. } | Self::Steps(_) | Self::Release(_) => Exit::Unfinished,
+            Self::NoPool(_) | Self::NewerSchema(_) | Self::Table(_) | Self::Provision { .. } => {
                 Exit::Failed
             }
+        }
+    }
+
+    /// What is left for refresh.
+    fn left(&self) -> &[String] {
+        match self {
+            Self::Unfinished { left, .. } | Self::Steps(left) => left,
+            Self::Input(_)
+            | Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::Table(_)
+            | Self::Cancelled
+            | Self::Provision { .. }
+            | Self::Release(_) => &[],
+        }
+    }
+
+    /// What to change, where the words do not say so themselves.
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Provision { error } | Self::Unfinished { error, .. } => error.remedy(),
+            Self::Table(_) => {
+                Some("check the step's credentials and permissions and the region".to_owned())
+            }
+            Self::Steps(_) => Some("see their lines above, then run refresh again".to_owned()),
+            Self::Release(_) => {
+                Some("run release again; what it cannot do, refresh will".to_owned())
+            }
+            Self::Input(_) | Self::NoPool(_) | Self::NewerSchema(_) | Self::Cancelled => None,
         }
     }
 }
@@ -128,28 +186,37 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
         .iter()
         .map(|(step, _)| step.to_string())
         .collect();
-    Err(RunError::Unfinished {
-        error: "some steps failed".to_owned(),
-        left,
-    })
+    Err(RunError::Steps(left))
 }
 
 async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Exit, RunError> {
+    let cancelled = cancelled_by_signals();
     let common = Common::new(&inputs.common)?;
     let settings = ProvisionSettings::new(inputs)?;
-    let cancelled = cancelled_by_signals();
-    let (world, config) = open_pool(&common).await?;
+    let (world, config) = tokio::select! {
+        opened = open_pool(&common) => opened?,
+        () = cancelled.cancelled() => return Err(RunError::Cancelled),
+    };
+    mask_tokens(&config, console);
     let token = uuid::Uuid::new_v4().simple().to_string();
-    match provision::provision(&world, &settings, config, token, console, &cancelled).await {
+    console.group("Provision");
+    let result = provision::provision(&world, &settings, config, token, console, &cancelled).await;
+    console.end_group();
+    match result {
         Ok(provisioned) => {
             console.provisioned(&provisioned);
             Ok(Exit::Done)
         }
-        Err(failure) if failure.left.is_empty() => Err(failure.error.into()),
-        Err(failure) => Err(RunError::Unfinished {
-            error: chain(&failure.error),
-            left: failure.left,
-        }),
+        Err(Failure { error, left }) if left.is_empty() => Err(error.into()),
+        Err(Failure { error, left }) => Err(RunError::Unfinished { error, left }),
+    }
+}
+
+/// An error of AWS's might repeat a request, and with it a token.
+fn mask_tokens(config: &Config, console: &Console) {
+    if let Some(tokens) = &config.github_tokens {
+        console.mask(tokens.registration.expose());
+        console.mask(tokens.removal.expose());
     }
 }
 
@@ -160,17 +227,16 @@ async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, 
         // A workflow's last step runs also when its first one never got anywhere.
         Err(RunError::NoPool(name)) => {
             console.say(format!("nothing to release: there is no pool {name}"));
+            console.released(&release::GivenBack::default());
             return Ok(Exit::Done);
         }
         opened => opened?,
     };
-    let given = release::release(&world, &settings, &config, console).await?;
-    console.say(format!(
-        "{} back in the pool, {} terminated, {} gone already",
-        given.pooled.len(),
-        given.terminated.len(),
-        given.gone.len()
-    ));
+    mask_tokens(&config, console);
+    console.group("Release");
+    let given = release::release(&world, &settings, &config, console).await;
+    console.end_group();
+    console.released(&given?);
     Ok(Exit::Done)
 }
 

@@ -33,6 +33,8 @@ pub enum Clause {
     Reported(Signal, u64),
     /// Its last beat is this instant or later.
     BeatAfter(Time),
+    /// Its agent said in this very generation that it is deregistered and clean, and no job runs.
+    Clean,
 }
 
 /// One assignment.
@@ -123,6 +125,7 @@ impl Clause {
                 .report
                 .as_ref()
                 .is_some_and(|r| r.signal == *signal && r.generation == *generation),
+            Self::Clean => record.says(Signal::RemoveRegOk) && record.job.is_none(),
             Self::BeatAfter(time) => record.heartbeat.is_some_and(|beat| beat >= *time),
         }
     }

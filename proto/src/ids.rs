@@ -132,11 +132,12 @@ text_id!(
 );
 
 impl Label {
-    /// The label of a run's provision.
+    /// The label of a run's provision. In lower case, since GitHub does not tell labels apart by
+    /// case.
     pub fn of(run: &RunId, name: Option<&ProvisionName>) -> Self {
         Self(match name {
             None => run.to_string(),
-            Some(name) => format!("{run}-{name}"),
+            Some(name) => format!("{run}-{}", name.as_str().to_ascii_lowercase()),
         })
     }
 }
@@ -324,7 +325,7 @@ mod tests {
         let run = "42".parse().unwrap();
         assert_eq!(Label::of(&run, None).as_str(), "42");
         assert_eq!(
-            Label::of(&run, Some(&"gpu".parse().unwrap())).as_str(),
+            Label::of(&run, Some(&"GPU".parse().unwrap())).as_str(),
             "42-gpu"
         );
     }

@@ -82,6 +82,9 @@ pub struct ProvisionRecord {
     pub label: Label,
     /// Grows by one at each write; 1 is the first.
     pub revision: u64,
+    /// The attempt of the run that asked (GitHub counts re-runs from 1).
+    #[serde(default = "first_attempt")]
+    pub attempt: u32,
     /// What was asked for.
     pub request: Request,
     /// How far it came.
@@ -102,6 +105,11 @@ pub struct ProvisionRecord {
     /// When DynamoDB may forget it (seconds since 1970), once closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+}
+
+/// Records of older controllers do not say.
+fn first_attempt() -> u32 {
+    1
 }
 
 impl ProvisionRecord {

@@ -83,7 +83,7 @@ pub enum Transition {
         label: Label,
         /// GitHub's registration token.
         token: Secret,
-        /// How long the machine may take to register.
+        /// How long it may stay claimed: until all machines of the provision are registered.
         timeout: Duration,
     },
     /// A provision is content with a machine that registered.
@@ -206,7 +206,12 @@ impl Transition {
                 token,
                 timeout,
             } => {
-                when.extend([Clause::NoLabel, Clause::ThresholdAfter(now)]);
+                when.extend([
+                    Clause::NoLabel,
+                    Clause::ThresholdAfter(now),
+                    // A doubled message may offer a machine that is still at its last run's job.
+                    Clause::Clean,
+                ]);
                 set.extend([
                     Assign::State(State::Claimed),
                     Assign::Label(Some(label.clone())),

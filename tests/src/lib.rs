@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod clients;
 pub mod contract;
 pub mod ministack;
+pub mod pool;
 pub mod story;
 pub mod workflow;
 pub mod yard;

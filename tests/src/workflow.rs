@@ -23,6 +23,8 @@ pub struct Workflow<'a> {
     binaries: &'a Binaries,
     /// `github.run_id`
     pub run: u64,
+    /// `github.run_attempt`
+    pub attempt: u32,
 }
 
 /// What a step came to.
@@ -71,6 +73,7 @@ impl<'a> Workflow<'a> {
             yard,
             binaries,
             run,
+            attempt: 1,
         }
     }
 
@@ -87,6 +90,7 @@ impl<'a> Workflow<'a> {
         command
             .env_clear()
             .envs(self.yard.controller_env(self.run, REPOSITORY))
+            .env("GITHUB_RUN_ATTEMPT", self.attempt.to_string())
             .env("INPUT_MODE", mode)
             .env("GITHUB_OUTPUT", &files[0])
             .env("GITHUB_STEP_SUMMARY", &files[1])

@@ -6,116 +6,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proto::{
-    config::{ConfigItem, Parameters},
-    state::State,
-    table::{Table, dynamo::DynamoTable},
-};
+use proto::{state::State, table::Table};
 use tests::{
-    binaries::Binaries,
-    clients,
+    pool::{PATIENCE, Pool},
     story::refresh_inputs,
-    workflow::{REPOSITORY, Step, Workflow},
-    yard::{Settings, Yard, github::Job},
+    workflow::REPOSITORY,
+    yard::github::Job,
 };
-
-/// How long anything may take that has no time limit of its own.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A yard whose pool has been refreshed.
-struct Pool {
-    yard: Yard,
-    binaries: Binaries,
-    table: DynamoTable,
-}
-
-impl Pool {
-    async fn new(boot: Duration) -> Self {
-        let binaries = Binaries::build().expect("the programs build");
-        let settings = Settings {
-            boot,
-            ..Settings::new(&binaries.agent, &binaries.runner)
-        };
-        let yard = Yard::start(settings).await.expect("the yard starts");
-        let table = DynamoTable::new(clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
-        let pool = Self {
-            yard,
-            binaries,
-            table,
-        };
-        let inputs = refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
-        let inputs: Vec<(&str, &str)> = inputs
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
-        let step = pool
-            .run(1)
-            .step("refresh", &inputs)
-            .await
-            .expect("refresh runs");
-        assert_eq!(step.code, 0, "{}", step.log);
-        pool
-    }
-
-    fn run(&self, id: u64) -> Workflow<'_> {
-        Workflow::new(&self.yard, &self.binaries, id)
-    }
-
-    async fn provision(&self, run: u64, count: &str) -> Step {
-        self.run(run)
-            .step("provision", &[("instance-count", count)])
-            .await
-            .expect("provision runs")
-    }
-
-    async fn release(&self, run: u64) -> Step {
-        self.run(run)
-            .step("release", &[])
-            .await
-            .expect("release runs")
-    }
-
-    /// Alters the pool's times, as an operator with little patience would.
-    async fn hurry(&self, change: impl FnOnce(&mut Parameters)) {
-        let config = self.table.config().await.expect("a configuration");
-        let mut parameters = config.parameters.expect("parameters");
-        change(&mut parameters);
-        self.table
-            .put_config(&ConfigItem::Parameters(parameters))
-            .await
-            .expect("written");
-    }
-
-    fn alive(&self) -> usize {
-        self.yard
-            .aws
-            .instances()
-            .iter()
-            .filter(|view| view.alive())
-            .count()
-    }
-
-    async fn records(&self, state: State) -> usize {
-        self.table
-            .instances_in(state, None)
-            .await
-            .expect("listed")
-            .len()
-    }
-
-    /// Waits until so many machines are alive at EC2.
-    async fn until_alive(&self, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.alive() != count {
-            assert!(
-                Instant::now() < deadline,
-                "{} machines are alive, not {count}",
-                self.alive()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_falls_short_fails_the_step_and_leaves_the_pool_whole() {

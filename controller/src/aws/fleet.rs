@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::{
     Client,
+    config::{Config, retry::RetryConfig},
     types::{
         CreateFleetError, CreateFleetInstance, DefaultTargetCapacityType, Filter,
         FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest,
@@ -21,8 +22,8 @@ use proto::{
 
 use super::{failed, odd, template};
 use crate::ports::{
-    Fleet, FleetAnswer, FleetError, FleetRequest, Launched, Machine, PortError, TemplateContent,
-    TemplateState,
+    Allocation, Fleet, FleetAnswer, FleetError, FleetRequest, Launched, Machine, PortError,
+    TemplateContent, TemplateState,
 };
 
 /// The tag that every machine of a pool bears, with the pool's name.
@@ -84,6 +85,7 @@ fn template_config(request: &FleetRequest) -> FleetLaunchTemplateConfigRequest {
     let overrides = request.subnet_ids.iter().map(|subnet| {
         FleetLaunchTemplateOverridesRequest::builder()
             .subnet_id(subnet)
+            .set_max_price(request.max_price.clone())
             .instance_requirements(requirements.clone())
             .build()
     });
@@ -96,6 +98,15 @@ fn template_config(request: &FleetRequest) -> FleetLaunchTemplateConfigRequest {
         )
         .set_overrides(Some(overrides.collect()))
         .build()
+}
+
+fn spot_allocation(allocation: Allocation) -> SpotAllocationStrategy {
+    match allocation {
+        Allocation::PriceCapacityOptimized => SpotAllocationStrategy::PriceCapacityOptimized,
+        Allocation::CapacityOptimized => SpotAllocationStrategy::CapacityOptimized,
+        Allocation::Diversified => SpotAllocationStrategy::Diversified,
+        Allocation::LowestPrice => SpotAllocationStrategy::LowestPrice,
+    }
 }
 
 /// The request's tags, with the one that leads from a machine back to its request.
@@ -196,7 +207,7 @@ impl Fleet for Ec2Fleet {
                 )
                 .spot_options(
                     SpotOptionsRequest::builder()
-                        .allocation_strategy(SpotAllocationStrategy::PriceCapacityOptimized)
+                        .allocation_strategy(spot_allocation(request.allocation))
                         .build(),
                 ),
         };
@@ -208,7 +219,15 @@ impl Fleet for Ec2Fleet {
                     .build(),
             );
         }
-        let answer = call.send().await.map_err(failed("launch machines"))?;
+        // The caller repeats what is worth it, with a pause that all its requests share: the SDK
+        // would also repeat a request that was refused for want of capacity.
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let answer = call
+            .customize()
+            .config_override(once)
+            .send()
+            .await
+            .map_err(failed("launch machines"))?;
         let groups: Vec<Vec<Launched>> = answer
             .instances()
             .iter()

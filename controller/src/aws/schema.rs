@@ -269,7 +269,7 @@ impl TableAdmin for DynamoAdmin {
             .key_schema(key("threshold", KeyType::Range)?)
             .projection(
                 Projection::builder()
-                    .projection_type(ProjectionType::All)
+                    .projection_type(ProjectionType::KeysOnly)
                     .build(),
             )
             .build()

@@ -1,73 +1,129 @@
 //! Creation: one fleet request for all that is missing, all or nothing.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::try_join_all;
-use proto::{instance::InstanceRecord, state::State, table::Outcome};
+use proto::{
+    instance::{InstanceRecord, UsageClass},
+    state::State,
+    table::Outcome,
+    time::{Time, human},
+};
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{Held, ProvisionError, Ready, Saga};
-use crate::ports::{FleetAnswer, FleetRequest, Launched, PortError};
+use super::{Held, ProvisionError, Ready, Saga, advice};
+use crate::{
+    backoff::Backoff,
+    ports::{Allocation, FleetAnswer, FleetRequest, Launched, PortError},
+    world::World,
+};
+
+/// What a fleet request came to that nobody waits for any more.
+pub(super) enum Fate {
+    /// There was none, or EC2 refused it.
+    Nothing,
+    /// It launched these.
+    Launched(Vec<Launched>),
+    /// Its answer never came: it may have launched machines, which bear its token in a tag.
+    Unknown,
+}
 
 /// A fleet request that goes on when the step that waits for it is cancelled: what it launches
 /// has to be known, to be terminated.
 #[derive(Default)]
-pub(super) struct InFlight(Option<JoinHandle<Result<FleetAnswer, PortError>>>);
+pub(super) struct InFlight {
+    task: Option<JoinHandle<Result<FleetAnswer, PortError>>>,
+    /// Whether a request failed without an answer of EC2's, and no repeat of it was answered.
+    lost: bool,
+}
 
 impl InFlight {
-    /// Waits for the answer of a request that nobody waits for any more.
-    pub(super) async fn finish(&mut self, grace: Duration) -> Option<FleetAnswer> {
-        let task = self.0.take()?;
-        timeout(grace, task).await.ok()?.ok()?.ok()
+    /// Whether a request may have launched machines that nobody knows of.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Takes note of a request's end.
+    fn ended(&mut self, answer: &Result<FleetAnswer, PortError>) {
+        self.task = None;
+        match answer {
+            Ok(_) => self.lost = false,
+            // An error with a code is EC2's answer to this try, but says nothing of an earlier one.
+            Err(error) => self.lost |= error.code.is_none(),
+        }
+    }
+
+    /// Waits for the end of a request under way, for so long.
+    pub(super) async fn finish(&mut self, grace: Duration) -> Fate {
+        if let Some(task) = self.task.take() {
+            match timeout(grace, task).await {
+                Ok(Ok(answer)) => {
+                    self.ended(&answer);
+                    if let Ok(answer) = answer {
+                        return Fate::Launched(answer.launched);
+                    }
+                }
+                Ok(Err(_)) | Err(_) => self.lost = true,
+            }
+        }
+        if self.lost {
+            Fate::Unknown
+        } else {
+            Fate::Nothing
+        }
     }
 }
 
 impl Saga<'_> {
     /// Launches `missing` machines and writes their records.
     pub(super) async fn launch(&mut self, missing: usize) -> Result<(), ProvisionError> {
-        let request = self.fleet_request(missing);
-        let token = request.client_token.clone();
-        self.journal
-            .write(|record| record.client_token = token)
-            .await?;
-        let answer = self.ask(request).await?;
+        let answer = self.ask_patiently(missing).await?;
         let launched: Vec<_> = answer
             .launched
             .iter()
             .map(|launched| launched.id.clone())
             .collect();
         self.journal.note_launched(launched.clone());
-        self.launching = InFlight::default();
-
         if launched.len() != missing {
             if !launched.is_empty() {
-                self.world.fleet.terminate(&launched).await?;
+                let refused = self.world.fleet.terminate(&launched).await?;
+                let gone: Vec<_> = launched
+                    .iter()
+                    .filter(|id| !refused.iter().any(|(left, _)| left == *id))
+                    .cloned()
+                    .collect();
+                self.journal.forget_launched(&gone);
             }
             return Err(ProvisionError::Short {
                 launched: launched.len(),
                 wanted: missing,
-                causes: causes(&answer),
+                errors: answer.errors,
             });
         }
-        self.journal.write(|_| ()).await?;
-        try_join_all(
-            answer
-                .launched
-                .iter()
-                .map(|launched| self.write_record(launched)),
-        )
-        .await?;
         let now = self.world.now();
+        let records: Vec<InstanceRecord> = answer
+            .launched
+            .iter()
+            .map(|launched| self.record_of(launched, now))
+            .collect();
+        // Side by side: should the journal's write be lost, the tag with the request's token leads
+        // from the journal to the machines.
+        let world = self.world;
+        let written = try_join_all(records.iter().map(|record| insert(world, record)));
+        let (journal, written) = futures::join!(self.journal.write(|_| ()), written);
+        journal?;
+        written?;
         for launched in answer.launched {
             self.console.say(format!(
-                "{} launched ({})",
-                launched.id, launched.instance_type
+                "{} launched ({}, {}, {})",
+                launched.id, launched.instance_type, launched.zone, self.usage
             ));
             self.held.push(Held {
                 ready: Ready {
                     id: launched.id,
                     instance_type: launched.instance_type,
                     zone: launched.zone,
+                    usage: self.usage,
                     reused: false,
                     after: Duration::ZERO,
                 },
@@ -79,12 +135,63 @@ impl Saga<'_> {
         Ok(())
     }
 
+    /// Asks EC2, and asks again while it only throttles. A refusal for want of capacity is never
+    /// repeated.
+    async fn ask_patiently(&mut self, missing: usize) -> Result<FleetAnswer, ProvisionError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let request = self.fleet_request(missing);
+            if self.journal.record().client_token != request.client_token {
+                let token = request.client_token.clone();
+                self.journal
+                    .write(|record| record.client_token = token)
+                    .await?;
+            }
+            let answer = self.ask(request).await?;
+            let throttled = match &answer {
+                // This token's answer stays what it is: another try needs another one.
+                Ok(answer) => {
+                    self.requests += 1;
+                    advice::only_later(answer)
+                }
+                Err(error) => error
+                    .code
+                    .as_deref()
+                    .is_none_or(|code| advice::advice(code).0 == advice::Kind::Later),
+            };
+            let pause = backoff
+                .pause(rand::random())
+                .filter(|_| throttled && self.world.now() < self.deadline);
+            match (pause, answer) {
+                (Some(pause), answer) => {
+                    let why = match &answer {
+                        Ok(answer) => advice::causes(&answer.errors),
+                        Err(error) => error.code.clone().unwrap_or_else(|| error.to_string()),
+                    };
+                    self.console.say(format!(
+                        "EC2 is not ready to launch ({why}); asking again in {}",
+                        human(pause)
+                    ));
+                    self.journal.during(tokio::time::sleep(pause)).await?;
+                }
+                (None, Ok(answer)) => return Ok(answer),
+                (None, Err(source)) => {
+                    return Err(match &source.code {
+                        Some(code) => ProvisionError::Refused {
+                            code: code.clone(),
+                            source,
+                        },
+                        None => source.into(),
+                    });
+                }
+            }
+        }
+    }
+
     fn fleet_request(&self, missing: usize) -> FleetRequest {
         let record = self.journal.record();
-        // A second request of one provision (it replaces machines that were lost) needs a token of
-        // its own: the journal's revision makes it so.
-        let base = record.client_token.split('.').next().unwrap_or_default();
-        let client_token = format!("{base}.{}", record.revision);
+        let client_token = token(&record.client_token, self.requests);
+        let asked_for = self.usage == self.settings.usage_class;
         FleetRequest {
             count: u32::try_from(missing).unwrap_or(u32::MAX),
             template_id: self.setup.template.id.clone(),
@@ -93,7 +200,16 @@ impl Saga<'_> {
             cpu: self.setup.class.cpu,
             mmem: self.setup.class.mmem,
             allowed_instance_types: record.request.allowed_instance_types.clone(),
-            usage_class: record.request.usage_class,
+            usage_class: self.usage,
+            allocation: self
+                .settings
+                .allocation
+                .filter(|_| asked_for)
+                .unwrap_or_else(|| Allocation::default_of(self.usage)),
+            max_price: match self.usage {
+                UsageClass::Spot => self.settings.max_price.clone(),
+                UsageClass::OnDemand => None,
+            },
             tags: vec![
                 ("paddock:pool".to_owned(), self.world.pool_name.to_string()),
                 ("paddock:label".to_owned(), self.settings.label.to_string()),
@@ -103,21 +219,28 @@ impl Saga<'_> {
         }
     }
 
-    async fn ask(&mut self, request: FleetRequest) -> Result<FleetAnswer, ProvisionError> {
+    async fn ask(
+        &mut self,
+        request: FleetRequest,
+    ) -> Result<Result<FleetAnswer, PortError>, ProvisionError> {
         let fleet = Arc::clone(&self.world.fleet);
+        let what = format!("EC2 to launch {} machines", request.count);
         let task = self
             .launching
-            .0
+            .task
             .insert(tokio::spawn(async move { fleet.launch(&request).await }));
-        match task.await {
-            Ok(answer) => Ok(answer?),
+        let answer = self.console.while_waiting(&what, task);
+        match self.journal.during(answer).await? {
+            Ok(answer) => {
+                self.launching.ended(&answer);
+                Ok(answer)
+            }
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
 
-    async fn write_record(&self, launched: &Launched) -> Result<(), ProvisionError> {
-        let now = self.world.now();
-        let record = InstanceRecord {
+    fn record_of(&self, launched: &Launched, now: Time) -> InstanceRecord {
+        InstanceRecord {
             arn: self.world.arn(&launched.id),
             state: State::Created,
             label: Some(self.settings.label.clone()),
@@ -128,7 +251,7 @@ impl Saga<'_> {
             resource_class: self.setup.class.name.clone(),
             instance_type: launched.instance_type.clone(),
             zone: launched.zone.clone(),
-            usage_class: self.settings.usage_class,
+            usage_class: self.usage,
             cpu: self.setup.class.cpu,
             mmem: self.setup.class.mmem,
             template_version: self.setup.template.version,
@@ -140,31 +263,24 @@ impl Saga<'_> {
             runner: None,
             job: None,
             health: None,
-        };
-        match self.world.table.insert_instance(&record).await? {
-            Outcome::Applied(_) => Ok(()),
-            // A repeat of a write that was applied, whose answer was lost.
-            Outcome::Conflict(Some(current)) if current.label == record.label => Ok(()),
-            Outcome::Conflict(_) => Err(ProvisionError::Machine {
-                id: launched.id.clone(),
-                what: "has a record already, which is not ours".to_owned(),
-            }),
         }
     }
 }
 
-/// EC2's reasons, each once.
-fn causes(answer: &FleetAnswer) -> String {
-    let causes: BTreeSet<String> = answer
-        .errors
-        .iter()
-        .map(|error| match &error.subnet_id {
-            Some(subnet) => format!("{} in {subnet}: {}", error.code, error.message),
-            None => format!("{}: {}", error.code, error.message),
-        })
-        .collect();
-    if causes.is_empty() {
-        return "it gave no reason; allow more instance types or subnets".to_owned();
+/// The client token of a provision's nth fleet request, made from any other of its tokens.
+pub(super) fn token(any: &str, request: u32) -> String {
+    let base = any.split('.').next().unwrap_or_default();
+    format!("{base}.{request}")
+}
+
+async fn insert(world: &World, record: &InstanceRecord) -> Result<(), ProvisionError> {
+    match world.table.insert_instance(record).await? {
+        Outcome::Applied(_) => Ok(()),
+        // A repeat of a write that was applied, whose answer was lost.
+        Outcome::Conflict(Some(current)) if current.label == record.label => Ok(()),
+        Outcome::Conflict(_) => Err(ProvisionError::Machine {
+            id: record.id().clone(),
+            what: "has a record already, which is not ours".to_owned(),
+        }),
     }
-    causes.into_iter().collect::<Vec<_>>().join("; ")
 }

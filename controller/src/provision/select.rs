@@ -11,7 +11,7 @@ use proto::{
     instance::InstanceRecord,
     message::PoolMessage,
     provision::Request,
-    state::{Terminate, Transition},
+    state::{State, Terminate, Transition},
     table::Outcome,
     time::Time,
 };
@@ -22,6 +22,11 @@ use super::{Held, ProvisionError, Ready, Saga};
 /// One long poll asks all of the queue's servers; a short one only some, and may come back empty
 /// although there are messages.
 const LONG_POLL: Duration = Duration::from_secs(1);
+
+/// So many empty polls are enough, even if the table knows idle machines that were not seen: their
+/// messages are leased by others, who may give them back, or they are still being cleaned, or
+/// their messages are lost.
+const POLLS_IN_VAIN: u32 = 3;
 
 /// How long a message is ours. Selection is done with it in about a second; should this
 /// controller die, others wait this long for it.
@@ -70,13 +75,49 @@ enum Claimed {
     Stale,
 }
 
+/// Which idle machines would do, by their records: none means that the queue need not be asked.
+pub(super) fn candidates(
+    idle: &[InstanceRecord],
+    request: &Request,
+    class: &ResourceClass,
+    template_version: i64,
+    now: Time,
+) -> BTreeSet<InstanceId> {
+    idle.iter()
+        .filter(|record| {
+            record.label.is_none()
+                && record.job.is_none()
+                && record.threshold.is_some_and(|threshold| threshold > now)
+                && unsuitable(
+                    &PoolMessage::of(record, now),
+                    request,
+                    class,
+                    template_version,
+                )
+                .is_none()
+        })
+        .map(|record| record.id().clone())
+        .collect()
+}
+
 impl Saga<'_> {
     /// Claims idle machines until `wanted` are held or the pool is exhausted.
+    ///
+    /// The table's index says which idle machines there are to hope for: when it knows of none that
+    /// was not seen yet, the queue is not asked, for a long poll that finds nothing costs a
+    /// second. That is safe, since the index only decides whether to ask: what is claimed is still
+    /// decided by the queue's lease and the table's condition. At worst a machine became idle this
+    /// very moment, and one more is launched than was needed, which the pool then keeps.
     pub(super) async fn select(&mut self, wanted: usize) -> Result<(), ProvisionError> {
         let queue = self.setup.class.queue_url.clone();
         let mut seen = BTreeSet::new();
         let mut not_for_us = Vec::new();
-        while self.held.len() < wanted {
+        let mut in_vain = 0;
+        let mut hoped_for = match self.hoped_for.take() {
+            Some(known) => known,
+            None => self.look_for_idle().await?,
+        };
+        while self.held.len() < wanted && !hoped_for.is_subset(&seen) {
             let leases = self.world.pool.receive(&queue, LONG_POLL, LEASE).await?;
             let (mut candidates, mut useless) = (Vec::new(), Vec::new());
             let mut anything_new = false;
@@ -95,9 +136,9 @@ impl Saga<'_> {
                     continue;
                 }
                 anything_new = true;
-                let request = &self.journal.record().request;
+                let request = self.request_now();
                 let version = self.setup.template.version;
-                match unsuitable(&message, request, &self.setup.class, version) {
+                match unsuitable(&message, &request, &self.setup.class, version) {
                     None if self.held.len() + candidates.len() < wanted => {
                         candidates.push((message, lease.handle));
                     }
@@ -113,13 +154,32 @@ impl Saga<'_> {
                 self.world.pool.delete(&queue, &useless).await?;
             }
             if !anything_new {
-                break;
+                in_vain += 1;
+                if in_vain == POLLS_IN_VAIN {
+                    break;
+                }
+                hoped_for = self.look_for_idle().await?;
             }
         }
         if !not_for_us.is_empty() {
             self.world.pool.give_back(&queue, &not_for_us).await?;
         }
         Ok(())
+    }
+
+    /// The request, with the usage class that is being looked for now.
+    pub(super) fn request_now(&self) -> Request {
+        Request {
+            usage_class: self.usage,
+            ..self.journal.record().request.clone()
+        }
+    }
+
+    async fn look_for_idle(&self) -> Result<BTreeSet<InstanceId>, ProvisionError> {
+        let idle = self.world.table.instances_in(State::Idle, None).await?;
+        let (request, now) = (self.request_now(), self.world.now());
+        let version = self.setup.template.version;
+        Ok(candidates(&idle, &request, &self.setup.class, version, now))
     }
 
     /// Claims candidates in parallel. All their messages are then of no use to anyone: their
@@ -184,13 +244,19 @@ impl Saga<'_> {
     }
 
     fn hold(&mut self, record: &InstanceRecord, now: Time) {
-        self.console
-            .say(format!("{} reused ({})", record.id(), record.instance_type));
+        self.console.say(format!(
+            "{} reused ({}, {}, {})",
+            record.id(),
+            record.instance_type,
+            record.zone,
+            record.usage_class
+        ));
         self.held.push(Held {
             ready: Ready {
                 id: record.id().clone(),
                 instance_type: record.instance_type.clone(),
                 zone: record.zone.clone(),
+                usage: record.usage_class,
                 reused: true,
                 after: Duration::ZERO,
             },
@@ -214,11 +280,13 @@ impl Saga<'_> {
             reason: reason.to_owned(),
             only: Terminate::Of(self.settings.label.clone()),
         };
-        for id in ids {
-            self.world
-                .table
-                .change_instance(&self.world.arn(id), &transition.change(now))
-                .await?;
+        let (table, change) = (&self.world.table, transition.change(now));
+        let locks = ids.iter().map(async |id| {
+            let arn = self.world.arn(id);
+            table.change_instance(&arn, &change).await
+        });
+        for locked in join_all(locks).await {
+            locked?;
         }
         for (id, error) in self.world.fleet.terminate(ids).await? {
             // Its record says terminated: its agent, or else refresh, ends it.

@@ -11,14 +11,17 @@ use proto::{
 };
 use tokio::time::timeout;
 
-use super::{ProvisionError, Setup};
+use super::{
+    ProvisionError, Setup,
+    launch::{Fate, InFlight},
+};
 use crate::{journal::Journal, output::Console, release, world::World};
 
 /// GitHub sends SIGTERM 7.5 s after SIGINT and SIGKILL 2.5 s later: all of an undo by force has
-/// to fit.
-const BY_FORCE: Duration = Duration::from_secs(4);
-/// How long a fleet request under way may take to say what it launched.
-pub(super) const LAUNCH_GRACE: Duration = Duration::from_secs(3);
+/// to fit, and the process's end too.
+const BY_FORCE: Duration = Duration::from_secs(6);
+/// How long a fleet request under way may take to say what it launched; the rest is for ending it.
+const LAUNCH_GRACE: Duration = Duration::from_millis(2500);
 
 /// What could not be taken back, in words. Refresh will.
 #[derive(Debug)]
@@ -51,9 +54,13 @@ pub(super) async fn roll_back(
         parameters: &setup.parameters,
         tokens: Some(&setup.tokens),
         template_version: Some(setup.template.version),
+        timeout: setup.parameters.release_timeout(),
+        classes: &setup.classes,
     };
-    match release::give_back(world, &terms, &record.claimed, console).await {
-        Ok(_) => {}
+    let giving = release::give_back(world, &terms, &record.claimed, console);
+    match journal.during(giving).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => left.push(error.to_string()),
         Err(error) => left.push(error.to_string()),
     }
     if left.is_empty()
@@ -74,32 +81,113 @@ pub(super) async fn roll_back(
 /// the journal closed. Within a few seconds, whatever hangs.
 pub(super) async fn terminate_everything(
     world: &World,
-    record: &ProvisionRecord,
+    journal: &Journal<'_>,
+    launching: &mut InFlight,
     reason: &str,
 ) -> Result<(), Left> {
     let by_force = async {
-        let mut record = record.clone();
+        let mut record = journal.record().clone();
+        let fate = launching.finish(LAUNCH_GRACE).await;
+        let closed_as = match fate {
+            Fate::Nothing => Phase::RolledBack,
+            Fate::Launched(launched) => {
+                record
+                    .launched
+                    .extend(launched.into_iter().map(|launched| launched.id));
+                Phase::RolledBack
+            }
+            // Stays open: refresh takes it over, by when EC2 shows what bears the token.
+            Fate::Unknown => Phase::RollingBack,
+        };
         // A write that was under way when the step was cancelled may have been applied: then the
         // journal is ahead of what we know, and may name machines that we do not.
-        while let Some(ahead) = end(world, &record, reason).await? {
+        while let Some(ahead) = end(world, &record, closed_as, reason).await? {
             let known: Vec<InstanceId> = record.launched;
             record = ahead;
             record.launched.extend(known);
         }
-        Ok(())
+        match closed_as {
+            Phase::RollingBack => Err(Left(vec![format!(
+                "EC2 never answered fleet request {}: whatever it launched",
+                record.client_token
+            )])),
+            Phase::Open | Phase::Committed | Phase::RolledBack | Phase::Released => Ok(()),
+        }
     };
     timeout(BY_FORCE, by_force).await.unwrap_or_else(|_| {
         Err(Left(vec![format!(
-            "AWS did not answer within {} s",
+            "whatever the provision has: AWS did not answer within {} s",
             BY_FORCE.as_secs()
         )]))
     })
+}
+
+/// Closes a journal whose first write was given up when the step was cancelled, if it was applied.
+/// Nothing else has happened yet.
+pub(super) async fn abandon(world: &World, record: &ProvisionRecord) -> Result<(), Left> {
+    let close = async {
+        let found = world.table.provisions_of(&record.run).await;
+        let records = found.map_err(|error| Left(vec![format!("its journal: {error}")]))?;
+        let ours = records
+            .into_iter()
+            .find(|found| found.client_token == record.client_token && found.phase.is_open());
+        match ours {
+            None => Ok(()),
+            Some(ours) => end(world, &ours, Phase::RolledBack, "cancelled")
+                .await
+                .map(drop),
+        }
+    };
+    timeout(BY_FORCE, close)
+        .await
+        .unwrap_or_else(|_| Err(Left(vec!["its journal: AWS did not answer in time".into()])))
+}
+
+/// Finishes a provision whose controller is dead, as refresh would: its journal is taken over, so
+/// that a controller that is only slow can write nothing more, then its machines are ended. The
+/// journal as it is then.
+pub(super) async fn take_over(
+    world: &World,
+    record: ProvisionRecord,
+    reason: &str,
+) -> Result<ProvisionRecord, Left> {
+    let words = |what: &str, error: &dyn std::error::Error| Left(vec![format!("{what}: {error}")]);
+    let mut journal = Journal::resume(world, record);
+    journal
+        .write(|record| record.phase = Phase::RollingBack)
+        .await
+        .map_err(|error| words("the earlier provision's journal", &error))?;
+    let machines = world
+        .fleet
+        .machines(&world.pool_name)
+        .await
+        .map_err(|error| words("the earlier provision's machines", &error))?;
+    let token = journal.record().client_token.clone();
+    let unknown = machines
+        .into_iter()
+        .filter(|machine| machine.alive && machine.fleet.as_deref() == Some(&token));
+    journal.note_launched(unknown.map(|machine| machine.id));
+    let record = journal.record().clone();
+    let ids: Vec<InstanceId> = record.machines().cloned().collect();
+    let left = terminate(world, &record, &ids, reason).await;
+    if !left.is_empty() {
+        return Err(Left(left));
+    }
+    journal
+        .write(|record| {
+            record.phase = Phase::RolledBack;
+            record.error = Some(reason.to_owned());
+        })
+        .await
+        .map_err(|error| words("the earlier provision's journal", &error))?;
+    Ok(journal.record().clone())
 }
 
 /// Terminates what a record names, then closes it; the record as it is, if it is ahead.
 async fn end(
     world: &World,
     record: &ProvisionRecord,
+    closed_as: Phase,
     reason: &str,
 ) -> Result<Option<ProvisionRecord>, Left> {
     let ids: Vec<InstanceId> = record.machines().cloned().collect();
@@ -109,9 +197,9 @@ async fn end(
     }
     let now = world.now();
     let closed = ProvisionRecord {
-        phase: Phase::RolledBack,
+        phase: closed_as,
         error: Some(reason.to_owned()),
-        expires_at: Some((now + RECORD_KEPT).as_secs()),
+        expires_at: (!closed_as.is_open()).then(|| (now + RECORD_KEPT).as_secs()),
         ..record.next(now)
     };
     match world.table.put_provision(&closed).await {

@@ -10,7 +10,7 @@ use proto::{
     instance::InstanceRecord,
     signal::Signal,
     state::State,
-    time::Time,
+    time::{Time, human},
 };
 
 use super::{ProvisionError, Saga};
@@ -95,6 +95,7 @@ impl Saga<'_> {
     pub(super) async fn wait(&mut self) -> Result<(), ProvisionError> {
         let mut looks = Looks::default();
         loop {
+            self.journal.keep_alive().await?;
             let ids: Vec<_> = self
                 .held
                 .iter()
@@ -125,6 +126,11 @@ impl Saga<'_> {
                     Verdict::Ready(generation) => {
                         if held.generation != Some(generation) {
                             held.ready.after = now.since(held.since);
+                            self.console.say(format!(
+                                "{} ready after {}",
+                                held.ready.id,
+                                human(held.ready.after)
+                            ));
                         }
                         held.generation = Some(generation);
                     }

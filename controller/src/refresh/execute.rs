@@ -49,12 +49,18 @@ impl<'a> Execution<'a> {
     ) -> Vec<(Failed, StepError)> {
         let mut failed = Vec::new();
         let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
+        let mut template_failed = false;
         for step in steps {
             match self.run_step(step).await {
                 Ok(Done::Yes) => {}
+                // Without a new version the old one is still the right one.
+                Ok(Done::Ending) if template_failed && step.is_for_template() => {}
                 Ok(Done::Ending) => endings.push(step),
                 Ok(Done::Sweep) => sweeps.push(step),
-                Err(error) => failed.push((Failed::Step(Box::new(step.clone())), error)),
+                Err(error) => {
+                    template_failed |= matches!(step, Step::PutTemplate { .. });
+                    failed.push((Failed::Step(Box::new(step.clone())), error));
+                }
             }
         }
         failed.extend(ending::end(self.ports, &self.home, &endings, out).await);

@@ -118,6 +118,17 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it ends a machine because of the launch template's version.
+    pub(super) fn is_for_template(&self) -> bool {
+        matches!(
+            self,
+            Self::Terminate {
+                because: Because::OldTemplate { .. },
+                ..
+            }
+        )
+    }
+
     /// The machines of the provision that this step undoes, if it undoes one.
     pub(super) fn undone(&self) -> Option<&[InstanceId]> {
         if let Self::Undo { machines, .. } = self {

@@ -127,6 +127,7 @@ impl Scene {
             run: "7".parse().unwrap(),
             label: "7".parse().unwrap(),
             revision: 1,
+            attempt: 1,
             request: Request {
                 count: 2,
                 resource_class: "large".parse().unwrap(),
@@ -526,6 +527,22 @@ async fn a_sweep_keeps_one_message_of_each_idle_machine() {
         .fakes
         .with(|world| assert_eq!(world.queues[queue], [message]));
     assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_made_costs_no_warm_machine() {
+    let mut scene = Scene::made().await;
+    scene.instance(1, State::Idle, |_| ()).await;
+    scene.settings.template.ami = "ami-2".into();
+    scene
+        .fakes
+        .with(|world| world.broken = Some("put_template"));
+    let report = scene.run().await;
+    assert_eq!(report.failed.len(), 1, "{:?}", report.failed);
+    assert_eq!(scene.state(1).await, State::Idle);
+    scene.fakes.with(|world| world.broken = None);
+    scene.settles().await;
+    assert_eq!(scene.state(1).await, State::Terminated);
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use proto::{
 };
 
 use super::{BadInput, given, list, positive, required};
-use crate::inputs::{CommonInputs, ProvisionInputs, ReleaseInputs};
+use crate::{
+    inputs::{CommonInputs, ProvisionInputs, ReleaseInputs},
+    ports::Allocation,
+};
 
 /// A provision, all checks passed that need no table.
 #[derive(Clone, Debug)]
@@ -29,6 +32,14 @@ pub struct ProvisionSettings {
     pub allowed_instance_types: Vec<String>,
     /// How long the run may keep them, if it says so.
     pub max_runtime: Option<Duration>,
+    /// Which attempt of the run this is; GitHub counts re-runs from 1.
+    pub attempt: u32,
+    /// Whether on-demand machines will do when there are no spot machines.
+    pub fallback: bool,
+    /// How EC2 chooses among types and subnets, if the run says so.
+    pub allocation: Option<Allocation>,
+    /// USD an hour for one spot machine, at most.
+    pub max_price: Option<String>,
 }
 
 impl ProvisionSettings {
@@ -63,7 +74,14 @@ impl ProvisionSettings {
                 )
             })
             .transpose()?;
+        let usage_class = usage.parse().map_err(|allowed: String| {
+            BadInput::new("usage-class", format!("`{usage}` is unknown"), allowed)
+        })?;
         Ok(Self {
+            attempt: attempt(&inputs.common)?,
+            fallback: fallback(inputs.fallback.as_ref(), usage_class)?,
+            allocation: allocation(inputs.allocation_strategy.as_ref(), usage_class)?,
+            max_price: max_price(inputs.max_price.as_ref(), usage_class)?,
             label: Label::of(&run, name(inputs.name.as_ref())?.as_ref()),
             run,
             count: u32::try_from(count).unwrap_or(u32::MAX),
@@ -74,9 +92,7 @@ impl ProvisionSettings {
                     "give one of those that refresh was given, such as large",
                 )
             })?,
-            usage_class: usage.parse().map_err(|allowed: String| {
-                BadInput::new("usage-class", format!("`{usage}` is unknown"), allowed)
-            })?,
+            usage_class,
             allowed_instance_types: list(
                 "allowed-instance-types",
                 inputs.allowed_instance_types.as_ref(),
@@ -99,6 +115,8 @@ pub struct ReleaseSettings {
     pub run: RunId,
     /// Only the machines of this label, if given.
     pub label: Option<Label>,
+    /// How long to wait for the machines, if the run says so.
+    pub timeout: Option<Duration>,
 }
 
 impl ReleaseSettings {
@@ -106,7 +124,21 @@ impl ReleaseSettings {
     pub fn new(inputs: &ReleaseInputs) -> Result<Self, BadInput> {
         let run = run_id(&inputs.common)?;
         let label = name(inputs.name.as_ref())?.map(|name| Label::of(&run, Some(&name)));
-        Ok(Self { run, label })
+        let timeout = given(inputs.release_timeout_sec.as_ref())
+            .map(|_| {
+                positive(
+                    "release-timeout-sec",
+                    inputs.release_timeout_sec.as_ref(),
+                    120,
+                    86_400,
+                )
+            })
+            .transpose()?;
+        Ok(Self {
+            run,
+            label,
+            timeout: timeout.map(Duration::from_secs),
+        })
     }
 }
 
@@ -124,6 +156,78 @@ fn run_id(common: &CommonInputs) -> Result<RunId, BadInput> {
             "run this inside a workflow",
         )
     })
+}
+
+fn attempt(common: &CommonInputs) -> Result<u32, BadInput> {
+    let Some(text) = given(common.github_run_attempt.as_ref()) else {
+        return Ok(1);
+    };
+    text.parse()
+        .ok()
+        .filter(|attempt| *attempt > 0)
+        .ok_or_else(|| {
+            BadInput::new(
+                "GITHUB_RUN_ATTEMPT",
+                format!("`{text}` is no attempt"),
+                "run this inside a workflow",
+            )
+        })
+}
+
+fn only_spot(input: &'static str, usage: UsageClass) -> Result<(), BadInput> {
+    match usage {
+        UsageClass::Spot => Ok(()),
+        UsageClass::OnDemand => Err(BadInput::new(
+            input,
+            "is for spot machines alone",
+            "leave it out, or set `usage-class: spot`",
+        )),
+    }
+}
+
+fn fallback(text: Option<&String>, usage: UsageClass) -> Result<bool, BadInput> {
+    match given(text) {
+        None | Some("none") => Ok(false),
+        Some("on-demand") => only_spot("fallback", usage).map(|()| true),
+        Some(odd) => Err(BadInput::new(
+            "fallback",
+            format!("`{odd}` is unknown"),
+            "allowed: none, on-demand",
+        )),
+    }
+}
+
+fn allocation(text: Option<&String>, usage: UsageClass) -> Result<Option<Allocation>, BadInput> {
+    let Some(text) = given(text) else {
+        return Ok(None);
+    };
+    let allowed = Allocation::allowed(usage);
+    let chosen = allowed.iter().find(|allowed| allowed.as_str() == text);
+    chosen.copied().map(Some).ok_or_else(|| {
+        let names: Vec<&str> = allowed.iter().map(|allowed| allowed.as_str()).collect();
+        BadInput::new(
+            "allocation-strategy",
+            format!("`{text}` is not possible with {usage}"),
+            format!("allowed: {}", names.join(", ")),
+        )
+    })
+}
+
+fn max_price(text: Option<&String>, usage: UsageClass) -> Result<Option<String>, BadInput> {
+    let Some(text) = given(text) else {
+        return Ok(None);
+    };
+    only_spot("max-price", usage)?;
+    // EC2 takes a decimal number: neither signs nor exponents.
+    let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    match text.parse::<f64>() {
+        Ok(price) if plain && price > 0.0 => Ok(Some(text.to_owned())),
+        Ok(_) | Err(_) => Err(BadInput::new(
+            "max-price",
+            format!("`{text}` is no price"),
+            "give USD an hour for one machine, such as 0.05",
+        )),
+    }
 }
 
 fn name(text: Option<&String>) -> Result<Option<ProvisionName>, BadInput> {

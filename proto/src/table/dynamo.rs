@@ -5,6 +5,9 @@
 //! | instance | its ARN | `INSTANCE` | by state and threshold, until it is terminated |
 //! | provision record | `RUN#<run>` | `PROVISION#<label>` | while open: `provision` and its beat |
 //! | configuration | `CONFIG` | the item's name | no |
+//!
+//! The index holds keys alone: a beat does not touch it, so beats cost one write each and its
+//! partitions (one a state) bear pools of any size. What it lists is read from the table itself.
 
 mod calls;
 mod expression;
@@ -15,7 +18,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
-    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
 use self::expression::Expression;
@@ -40,10 +43,6 @@ const CONFIG: &str = "CONFIG";
 /// What an open provision record has for a state in the index.
 const OPEN_PROVISION: &str = "provision";
 const CLASS_PREFIX: &str = "resource-class#";
-/// `BatchGetItem` takes so many keys.
-const BATCH: usize = 100;
-/// Rounds of `BatchGetItem` until every key is answered; a throttled table leaves some out.
-const BATCH_ROUNDS: usize = 5;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -147,44 +146,9 @@ impl Table for DynamoTable {
 
     async fn instances(&self, arns: &[InstanceArn]) -> Result<Vec<InstanceRecord>, TableError> {
         let operation = "read instances' records";
-        let mut records = Vec::with_capacity(arns.len());
-        for arns in arns.chunks(BATCH) {
-            let mut keys: Vec<Item> = arns.iter().map(|arn| key(arn.as_str(), INSTANCE)).collect();
-            for _ in 0..BATCH_ROUNDS {
-                let wanted = KeysAndAttributes::builder()
-                    .set_keys(Some(keys))
-                    .consistent_read(true)
-                    .build()
-                    .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))?;
-                let answer = self
-                    .client
-                    .batch_get_item()
-                    .request_items(&self.name, wanted)
-                    .send()
-                    .await
-                    .map_err(self.refused(operation))?;
-                for item in answer.responses.unwrap_or_default().into_values().flatten() {
-                    records.push(self.read(operation, item)?);
-                }
-                keys = answer
-                    .unprocessed_keys
-                    .unwrap_or_default()
-                    .into_values()
-                    .flat_map(|left| left.keys)
-                    .collect();
-                if keys.is_empty() {
-                    break;
-                }
-            }
-            if !keys.is_empty() {
-                let left = format!(
-                    "{} keys were left unanswered: the table is throttled",
-                    keys.len()
-                );
-                return Err(self.error(operation, TableErrorKind::Unavailable, left));
-            }
-        }
-        Ok(records)
+        let keys = arns.iter().map(|arn| key(arn.as_str(), INSTANCE)).collect();
+        let items = self.batch_get(operation, keys).await?;
+        Ok(self.readable(operation, items))
     }
 
     async fn instances_in(
@@ -200,11 +164,16 @@ impl Table for DynamoTable {
                 values([(":state", state.to_string()), (":until", until.to_string())]),
             ),
         };
-        self.query(operation, condition, values, Some(INDEX))
-            .await?
-            .into_iter()
-            .map(|item| self.read(operation, item))
-            .collect()
+        let mut records: Vec<InstanceRecord> = self.listed(operation, condition, values).await?;
+        // The index lags behind: what has moved on meanwhile does not belong here any more.
+        records.retain(|record| {
+            record.state == state
+                && record
+                    .threshold
+                    .is_some_and(|t| until.is_none_or(|until| t <= until))
+        });
+        records.sort_by_key(|record| record.threshold);
+        Ok(records)
     }
 
     async fn put_provision(
@@ -251,11 +220,10 @@ impl Table for DynamoTable {
     async fn open_provisions(&self) -> Result<Vec<ProvisionRecord>, TableError> {
         let operation = "list open provisions";
         let values = values([(":state", OPEN_PROVISION.to_owned())]);
-        self.query(operation, "#state = :state", values, Some(INDEX))
-            .await?
-            .into_iter()
-            .map(|item| self.read(operation, item))
-            .collect()
+        let mut records: Vec<ProvisionRecord> =
+            self.listed(operation, "#state = :state", values).await?;
+        records.retain(|record| record.phase.is_open());
+        Ok(records)
     }
 
     async fn config(&self) -> Result<Config, TableError> {

@@ -44,11 +44,22 @@ fn arn(number: u32) -> InstanceArn {
     InstanceArn::new(&home, &format!("i-{number:017x}").parse().expect("an id"))
 }
 
+/// Idle and clean.
 fn idle(number: u32) -> InstanceRecord {
     InstanceRecord {
         arn: arn(number),
         threshold: Some(at(100)),
+        report: Some(report(Signal::RemoveRegOk, 1)),
         ..InstanceRecord::example(State::Idle)
+    }
+}
+
+fn report(signal: Signal, generation: u64) -> Report {
+    Report {
+        signal,
+        generation,
+        at: at(0),
+        detail: None,
     }
 }
 
@@ -195,15 +206,9 @@ async fn a_claim_has_one_winner_and_the_loser_sees_who(table: &dyn Table) {
 }
 
 async fn each_clause_holds_where_it_should(table: &dyn Table) {
-    let report = Report {
-        signal: Signal::RegOk,
-        generation: 1,
-        at: at(0),
-        detail: None,
-    };
     let record = InstanceRecord {
         label: Some(label("7")),
-        report: Some(report),
+        report: Some(report(Signal::RegOk, 1)),
         heartbeat: Some(at(0)),
         ..idle(0x104)
     };
@@ -213,7 +218,23 @@ async fn each_clause_holds_where_it_should(table: &dyn Table) {
         ..idle(0x105)
     };
     insert(table, &bare).await;
+    let busy = InstanceRecord {
+        job: Some(Job {
+            name: "build".into(),
+            since: at(0),
+        }),
+        ..idle(0x108)
+    };
+    insert(table, &busy).await;
+    assert!(!holds(table, &busy, Clause::Clean).await, "a job runs");
+    let stale = InstanceRecord {
+        generation: 2,
+        ..idle(0x109)
+    };
+    insert(table, &stale).await;
+    assert!(!holds(table, &stale, Clause::Clean).await, "an old signal");
     let cases = [
+        (Clause::Clean, false, true),
         (Clause::Exists, true, true),
         (
             Clause::StateIn(vec![State::Idle, State::Created]),
@@ -257,17 +278,8 @@ async fn a_life_goes_through_every_state(table: &dyn Table) {
         ..idle(0x106)
     };
     insert(table, &created).await;
-    let signal = |signal, generation| {
-        Change::beat(
-            at(5),
-            [Assign::Report(Report {
-                signal,
-                generation,
-                at: at(5),
-                detail: None,
-            })],
-        )
-    };
+    let signal =
+        |signal, generation| Change::beat(at(5), [Assign::Report(report(signal, generation))]);
     apply(table, &created, &signal(Signal::RegOk, 1)).await;
     let commit = Transition::Commit {
         label: label("1"),
@@ -297,6 +309,15 @@ async fn a_life_goes_through_every_state(table: &dyn Table) {
         (State::Idle, 3, &None)
     );
     assert_eq!(idle.token, Some(Secret::new("removal")));
+    let hasty = table
+        .change_instance(&created.arn, &claim("2").change(at(19)))
+        .await
+        .expect("change");
+    assert!(
+        matches!(hasty, Outcome::Conflict(Some(_))),
+        "claimed before it was clean"
+    );
+    apply(table, &created, &signal(Signal::RemoveRegOk, 3)).await;
     let claimed = apply(table, &created, &claim("2").change(at(20))).await;
     assert_eq!(
         (claimed.state, claimed.threshold),
@@ -407,6 +428,7 @@ fn journal(run: &str) -> ProvisionRecord {
         run: run.parse().expect("a run id"),
         label: label(run),
         revision: 1,
+        attempt: 1,
         request: Request {
             count: 2,
             resource_class: "large".parse().expect("a class"),

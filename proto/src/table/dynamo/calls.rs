@@ -1,16 +1,22 @@
 //! The calls that several operations of the table share, and what their errors mean.
 
-use std::{collections::HashMap, error::Error};
+use std::{collections::HashMap, error::Error, time::Duration};
 
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{DynamoTable, Item};
+use super::{DynamoTable, INDEX, Item};
 use crate::table::{Outcome, TableError, TableErrorKind};
+
+/// `BatchGetItem` takes so many keys.
+const BATCH: usize = 100;
+/// Pauses before keys that a throttled table left out are asked for again; each doubles the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1600);
 
 impl DynamoTable {
     pub(super) fn error(
@@ -151,5 +157,89 @@ impl DynamoTable {
                 None => return Ok(items),
             }
         }
+    }
+
+    /// The items of these keys as they are now, in no order.
+    pub(super) async fn batch_get(
+        &self,
+        operation: &'static str,
+        mut keys: Vec<Item>,
+    ) -> Result<Vec<Item>, TableError> {
+        let mut items = Vec::with_capacity(keys.len());
+        let mut pause = FIRST_PAUSE;
+        while !keys.is_empty() {
+            let rest = keys.split_off(keys.len().min(BATCH));
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build()
+                .map_err(|error| self.error(operation, TableErrorKind::Malformed, error))?;
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(&self.name, wanted)
+                .send()
+                .await
+                .map_err(self.refused(operation))?;
+            items.extend(answer.responses.unwrap_or_default().into_values().flatten());
+            let left: Vec<Item> = answer
+                .unprocessed_keys
+                .unwrap_or_default()
+                .into_values()
+                .flat_map(|left| left.keys)
+                .collect();
+            if !left.is_empty() {
+                if pause > LONGEST_PAUSE {
+                    let words =
+                        format!("{} keys were left unanswered: it is throttled", left.len());
+                    return Err(self.error(operation, TableErrorKind::Unavailable, words));
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            keys = left;
+            keys.extend(rest);
+        }
+        Ok(items)
+    }
+
+    /// Those items that can be read. One that a newer version wrote, or that somebody spoiled,
+    /// must not keep the others from being looked after; its machine counts as one without a
+    /// record.
+    pub(super) fn readable<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        items: Vec<Item>,
+    ) -> Vec<T> {
+        let read = |item: Item| {
+            let key = item.get("pk").and_then(|pk| pk.as_s().ok()).cloned();
+            self.read(operation, item)
+                .inspect_err(|error| {
+                    let key = key.as_deref().unwrap_or("an item without a key");
+                    tracing::warn!("{key} cannot be read and is passed over: {}", error.source);
+                })
+                .ok()
+        };
+        items.into_iter().filter_map(read).collect()
+    }
+
+    /// The items that the index lists, read from the table itself.
+    pub(super) async fn listed<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        condition: &str,
+        values: Item,
+    ) -> Result<Vec<T>, TableError> {
+        let keys = self
+            .query(operation, condition, values, Some(INDEX))
+            .await?
+            .into_iter()
+            .map(|mut item| {
+                item.retain(|name, _| name == "pk" || name == "sk");
+                item
+            })
+            .collect();
+        let items = self.batch_get(operation, keys).await?;
+        Ok(self.readable(operation, items))
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, fmt::Write as _};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use crate::change::{Assign, Change, Clause};
+use crate::{
+    change::{Assign, Change, Clause},
+    signal::Signal,
+};
 
 /// The parts of an `UpdateItem`.
 #[derive(Debug, Default)]
@@ -97,6 +100,17 @@ impl Expression {
                 );
                 vec![signal, generation]
             }
+            Clause::Clean => {
+                let report = self.name("report");
+                let signal = self.name("signal");
+                let generation = self.name("generation");
+                let clean = self.value(Signal::RemoveRegOk)?;
+                vec![
+                    format!("{report}.{signal} = {clean}"),
+                    format!("{report}.{generation} = {generation}"),
+                    format!("attribute_not_exists({})", self.name("job")),
+                ]
+            }
             Clause::BeatAfter(time) => vec![self.compare("heartbeat", ">=", time)?],
         })
     }
@@ -168,12 +182,13 @@ mod tests {
         assert_eq!(
             expression.condition,
             "attribute_exists(#pk) AND #state IN (:v0) AND attribute_not_exists(#label) \
-             AND #threshold > :v1"
+             AND #threshold > :v1 AND #report.#signal = :v2 AND #report.#generation = #generation \
+             AND attribute_not_exists(#job)"
         );
         assert_eq!(
             expression.update.trim(),
-            "SET #generation = #generation + :v2, #since = :v3, #state = :v4, #label = :v5, \
-             #threshold = :v6, #token = :v7"
+            "SET #generation = #generation + :v3, #since = :v4, #state = :v5, #label = :v6, \
+             #threshold = :v7, #token = :v8"
         );
     }
 }

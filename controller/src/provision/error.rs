@@ -1,0 +1,151 @@
+//! Why a provision failed, and what to do about it.
+
+use proto::{
+    ids::{InstanceId, Label},
+    provision::Phase,
+    table::TableError,
+};
+
+use super::advice::{Kind, advice, causes, remedies};
+use crate::{
+    journal::JournalError,
+    ports::{FleetError, PortError},
+    release::GiveBackError,
+    settings::BadInput,
+};
+
+/// Why a provision failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// An input that the pool's configuration does not allow.
+    #[error(transparent)]
+    Input(#[from] BadInput),
+    /// Refresh has not done its part.
+    #[error("the pool is not ready: {0}; run `controller refresh` first")]
+    NotSetUp(&'static str),
+    /// The label has machines already, or another step is about to get them.
+    #[error(
+        "label {label} is already {phase}{why}: give this provision a `name` of its own, or release it first"
+    )]
+    Taken {
+        /// The label.
+        label: Label,
+        /// Where that provision stands.
+        phase: Phase,
+        /// Why it cannot be adopted, with a leading blank; empty if that is plain.
+        why: &'static str,
+    },
+    /// EC2 gave fewer machines than were missing.
+    #[error("EC2 launched {launched} of {wanted} machines: {}", causes(.errors))]
+    Short {
+        /// How many it launched; they were terminated.
+        launched: usize,
+        /// How many were missing.
+        wanted: usize,
+        /// EC2's reasons.
+        errors: Vec<FleetError>,
+    },
+    /// EC2 refused the fleet request as a whole.
+    #[error("EC2 refused to launch machines ({code})")]
+    Refused {
+        /// EC2's code.
+        code: String,
+        /// EC2's words.
+        source: PortError,
+    },
+    /// A machine will not serve.
+    #[error("machine {id} {what}")]
+    Machine {
+        /// Which.
+        id: InstanceId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// GitHub cancelled the step.
+    #[error("cancelled")]
+    Cancelled,
+    /// The journal could not be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The table could not be asked.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// AWS could not be asked.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A roll-back met trouble.
+    #[error(transparent)]
+    GiveBack(#[from] GiveBackError),
+}
+
+impl ProvisionError {
+    /// Whether this is scarcity or ill health, which ends in an orderly roll-back; everything else
+    /// ends in termination.
+    pub(super) fn is_expected(&self) -> bool {
+        match self {
+            Self::Short { .. } | Self::Refused { .. } | Self::Machine { .. } => true,
+            Self::Input(_)
+            | Self::NotSetUp(_)
+            | Self::Taken { .. }
+            | Self::Cancelled
+            | Self::Journal(_)
+            | Self::Table(_)
+            | Self::Port(_)
+            | Self::GiveBack(_) => false,
+        }
+    }
+
+    /// Whether another usage class may have what was missing.
+    pub(super) fn is_scarcity(&self) -> bool {
+        let scarce = |code: &str| advice(code).0 == Kind::Scarce;
+        match self {
+            Self::Short { errors, .. } => {
+                errors.is_empty() || errors.iter().any(|error| scarce(&error.code))
+            }
+            Self::Refused { code, .. } => scarce(code),
+            Self::Machine { .. }
+            | Self::Input(_)
+            | Self::NotSetUp(_)
+            | Self::Taken { .. }
+            | Self::Cancelled
+            | Self::Journal(_)
+            | Self::Table(_)
+            | Self::Port(_)
+            | Self::GiveBack(_) => false,
+        }
+    }
+
+    /// What to change, where the error's own words do not end with it.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Short { errors, .. } => Some(remedies(errors)),
+            Self::Refused { code, .. } => Some(advice(code).1.to_owned()),
+            Self::Machine { .. } => Some(
+                "see the machine's console output at EC2; if the pre-runner script or the image is at fault, correct it and run refresh".to_owned(),
+            ),
+            Self::Table(_) | Self::Port(_) | Self::GiveBack(_) => Some(
+                "check the step's credentials and permissions and the region, then run it again".to_owned(),
+            ),
+            Self::Journal(_) => Some("run the step again".to_owned()),
+            Self::Input(_) | Self::NotSetUp(_) | Self::Taken { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// A provision that failed, with what could not be taken back.
+#[derive(Debug)]
+pub struct Failure {
+    /// The first error.
+    pub error: ProvisionError,
+    /// What is left for refresh, in words; empty when nothing is.
+    pub left: Vec<String>,
+}
+
+impl From<ProvisionError> for Failure {
+    fn from(error: ProvisionError) -> Self {
+        Self {
+            error,
+            left: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Decides what a released machine's record says.
+
+use proto::{instance::InstanceRecord, signal::Signal};
+
+/// What a look at a released machine says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Deregistered and clean.
+    Clean,
+    /// Its job still runs.
+    Busy,
+    /// Not yet.
+    Waiting,
+    /// Not to be pooled, and why.
+    Unfit(String),
+    /// Somebody else's by now, or terminated.
+    Gone,
+}
+
+const INTERRUPTED: &str = "EC2 takes it away (spot interruption)";
+
+/// Judges a machine that was freed in `generation`.
+pub(super) fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
+    let Some(record) = record.filter(|record| record.generation == generation) else {
+        return Verdict::Gone;
+    };
+    // Once said it holds for good, whichever generation it was said in.
+    let last = record.report.as_ref().map(|report| report.signal);
+    if last == Some(Signal::Interrupted) {
+        return Verdict::Unfit(INTERRUPTED.to_owned());
+    }
+    match record.fresh_report() {
+        Some(report) => match report.signal {
+            Signal::RemoveRegOk => match record.unhealthy() {
+                None => Verdict::Clean,
+                Some(reason) => Verdict::Unfit(reason.to_owned()),
+            },
+            Signal::RemoveRegFailed | Signal::Failed | Signal::RegFailed => Verdict::Unfit(
+                report
+                    .detail
+                    .clone()
+                    .unwrap_or_else(|| "it could not be cleaned".into()),
+            ),
+            Signal::Interrupted => Verdict::Unfit(INTERRUPTED.to_owned()),
+            Signal::Ok | Signal::RegOk if record.job.is_some() => Verdict::Busy,
+            Signal::Ok | Signal::RegOk => Verdict::Waiting,
+        },
+        None if record.job.is_some() => Verdict::Busy,
+        None => Verdict::Waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{
+        instance::{Health, Job},
+        signal::Report,
+        state::State,
+        time::Time,
+    };
+
+    use super::*;
+
+    fn record(signal: Option<(Signal, u64)>) -> InstanceRecord {
+        InstanceRecord {
+            report: signal.map(|(signal, generation)| Report {
+                signal,
+                generation,
+                at: Time::EPOCH,
+                detail: None,
+            }),
+            ..InstanceRecord::example(State::Idle)
+        }
+    }
+
+    #[test]
+    fn only_a_clean_machine_is_pooled() {
+        let generation = record(None).generation;
+        let clean = record(Some((Signal::RemoveRegOk, generation)));
+        assert_eq!(judge(Some(&clean), generation), Verdict::Clean);
+        let health = Some(Health {
+            healthy: false,
+            reason: Some("disk full".into()),
+        });
+        let full = InstanceRecord { health, ..clean };
+        assert_eq!(
+            judge(Some(&full), generation),
+            Verdict::Unfit("disk full".into())
+        );
+        let failed = record(Some((Signal::RemoveRegFailed, generation)));
+        assert!(matches!(
+            judge(Some(&failed), generation),
+            Verdict::Unfit(_)
+        ));
+        assert_eq!(judge(Some(&failed), generation + 1), Verdict::Gone);
+        assert_eq!(judge(None, generation), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_job_is_waited_for_and_silence_too() {
+        let generation = record(None).generation;
+        let mut busy = record(None);
+        assert_eq!(judge(Some(&busy), generation), Verdict::Waiting);
+        busy.job = Some(Job {
+            name: "build".into(),
+            since: Time::EPOCH,
+        });
+        assert_eq!(judge(Some(&busy), generation), Verdict::Busy);
+    }
+
+    #[test]
+    fn an_interruption_holds_in_every_generation() {
+        let generation = record(None).generation;
+        let going = record(Some((Signal::Interrupted, generation.saturating_sub(1))));
+        assert_eq!(
+            judge(Some(&going), generation),
+            Verdict::Unfit(INTERRUPTED.into())
+        );
+    }
+}
