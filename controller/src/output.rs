@@ -1,5 +1,6 @@
 //! What people and later steps see: the step's log, its outputs, its summary.
 
+pub mod harmless;
 mod summary;
 
 use std::{
@@ -67,8 +68,12 @@ impl Console {
         }
     }
 
-    /// A line in the log.
+    /// A line in the log, whatever it quotes.
     pub fn say(&self, line: impl Display) {
+        self.print(harmless::harmless(&line.to_string()));
+    }
+
+    fn print(&self, line: impl Display) {
         // A closed pipe must not take the roll-back down.
         let _ = if self.json {
             writeln!(io::stderr().lock(), "{line}")
@@ -80,7 +85,7 @@ impl Console {
     /// A line that GitHub acts upon; nobody else wants to see it.
     fn command(&self, line: impl Display) {
         if self.outputs.is_some() {
-            self.say(line);
+            self.print(line);
         }
     }
 

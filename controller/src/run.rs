@@ -17,7 +17,7 @@ use crate::{
     exit::Exit,
     github::GithubForge,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
-    output::{Console, Trouble, chain},
+    output::{Console, Trouble, chain, harmless::HarmlessStderr},
     provision::{self, Failure, ProvisionError},
     refresh::{self, RefreshPorts},
     release,
@@ -290,6 +290,7 @@ pub fn log_to_stderr() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_writer(|| HarmlessStderr)
         .init();
 }

@@ -110,7 +110,9 @@ impl Saga<'_> {
     /// very moment, and one more is launched than was needed, which the pool then keeps.
     pub(super) async fn select(&mut self, wanted: usize) -> Result<(), ProvisionError> {
         let queue = self.setup.class.queue_url.clone();
-        let mut seen = BTreeSet::new();
+        let ours: BTreeSet<InstanceId> =
+            self.held.iter().map(|held| held.ready.id.clone()).collect();
+        let mut seen = ours.clone();
         let mut not_for_us = Vec::new();
         let mut in_vain = 0;
         let mut hoped_for = match self.hoped_for.take() {
@@ -131,6 +133,11 @@ impl Saga<'_> {
                         continue;
                     }
                 };
+                if ours.contains(&message.id) {
+                    // A double: its machine is taken, by us.
+                    useless.push(lease.handle);
+                    continue;
+                }
                 if !seen.insert(message.id.clone()) {
                     not_for_us.push(lease.handle);
                     continue;
@@ -220,7 +227,8 @@ impl Saga<'_> {
         let transition = Transition::Claim {
             label: self.settings.label.clone(),
             token: self.setup.tokens.registration.clone(),
-            timeout: self.setup.parameters.claim_timeout(),
+            // Longer than this provision waits for it to register: it then waits for the others.
+            timeout: self.setup.parameters.created_timeout(),
         };
         let arn = self.world.arn(&message.id);
         let record = match self
@@ -283,12 +291,20 @@ impl Saga<'_> {
         let (table, change) = (&self.world.table, transition.change(now));
         let locks = ids.iter().map(async |id| {
             let arn = self.world.arn(id);
-            table.change_instance(&arn, &change).await
+            (id, table.change_instance(&arn, &change).await)
         });
-        for locked in join_all(locks).await {
-            locked?;
+        let mut locked = Vec::new();
+        for (id, outcome) in join_all(locks).await {
+            match outcome? {
+                Outcome::Applied(_) | Outcome::Conflict(None) => locked.push(id.clone()),
+                Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
+                    locked.push(id.clone());
+                }
+                // Not ours any more: whoever has it looks after it.
+                Outcome::Conflict(Some(_)) => {}
+            }
         }
-        for (id, error) in self.world.fleet.terminate(ids).await? {
+        for (id, error) in self.world.fleet.terminate(&locked).await? {
             // Its record says terminated: its agent, or else refresh, ends it.
             tracing::warn!("{id} could not be terminated: {error}");
         }

@@ -39,9 +39,14 @@ impl Setup {
         let tokens = config
             .github_tokens
             .ok_or(ProvisionError::NotSetUp("it has no registration token"))?;
-        if tokens.expires_at <= now {
+        let parameters = config
+            .parameters
+            .ok_or(ProvisionError::NotSetUp("it has no parameters"))?;
+        // Machines that boot first register at the end of that time.
+        if tokens.expires_at <= now + parameters.fleet_timeout() {
             return Err(ProvisionError::NotSetUp(
-                "its registration token has expired",
+                "its registration token has expired or is about to (a refresh every ten minutes \
+                 keeps it fresh)",
             ));
         }
         Ok(Self {
@@ -49,9 +54,7 @@ impl Setup {
             template: config
                 .launch_template
                 .ok_or(ProvisionError::NotSetUp("it has no launch template"))?,
-            parameters: config
-                .parameters
-                .ok_or(ProvisionError::NotSetUp("it has no parameters"))?,
+            parameters,
             tokens,
             classes: config.resource_classes,
         })

@@ -1,0 +1,447 @@
+//! What provision and release promise, seen from outside: real processes against the yard.
+
+use std::time::{Duration, Instant};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use proto::{instance::UsageClass, provision::Phase, state::State, table::Table};
+use tests::{
+    pool::Pool,
+    workflow::{REPOSITORY, Running, Step},
+    yard::{
+        aws::{Fault, FaultKind},
+        github::Job,
+    },
+};
+
+/// GitHub kills a cancelled step soon after.
+const CANCEL_LIMIT: Duration = Duration::from_secs(7);
+
+fn refused(status: u16, code: &str) -> FaultKind {
+    FaultKind::Error {
+        status,
+        code: code.to_owned(),
+    }
+}
+
+fn signal(step: &Running, signal: Signal) {
+    let pid = step.pid().expect("it runs");
+    kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("a signal");
+}
+
+/// Warms `count` machines by a run of their own.
+async fn warm(pool: &Pool, run: u64, count: &str) {
+    let step = pool.provision(run, count).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let step = pool.release(run).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+}
+
+fn errors(step: &Step) -> Vec<&str> {
+    step.log
+        .lines()
+        .filter(|line| line.starts_with("::error"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spot_falls_back_to_on_demand_only_if_that_is_wanted() {
+    let pool = Pool::new(Duration::ZERO).await;
+    pool.yard.aws.set_capacity("spot/*", None, Some(0));
+    let spot = [("usage-class", "spot"), ("instance-count", "2")];
+    let step = pool.provision_with(101, &spot).await;
+    assert_eq!(step.code, 1, "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), 1, "no repeat of a refusal");
+    assert_eq!(errors(&step).len(), 1, "{}", step.log);
+    assert!(
+        errors(&step)[0].contains("`allowed-instance-types`"),
+        "{}",
+        step.log
+    );
+
+    let with_fallback = [spot[0], spot[1], ("fallback", "on-demand")];
+    let step = pool.provision_with(102, &with_fallback).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), 3);
+    let running = pool.table.instances_in(State::Running, None).await;
+    let usage: Vec<UsageClass> = running
+        .expect("listed")
+        .iter()
+        .map(|record| record.usage_class)
+        .collect();
+    assert_eq!(usage, [UsageClass::OnDemand; 2]);
+    assert!(
+        step.summary.contains("| on-demand | new |"),
+        "{}",
+        step.summary
+    );
+
+    // Given back, they are on-demand machines: the fallback finds them before it launches.
+    assert_eq!(pool.release(102).await.code, 0);
+    let step = pool.provision_with(103, &with_fallback).await;
+    assert_eq!(
+        (step.code, step.number("reused")),
+        (0, Some(2)),
+        "{}",
+        step.log
+    );
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttling_and_lost_answers_are_repeated_and_refusals_are_not() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let throttled = Fault::new("ec2", "CreateFleet", refused(503, "RequestLimitExceeded"));
+    pool.yard.aws.inject(throttled.times(2));
+    let step = pool.provision(111, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), 3);
+    assert!(step.log.contains("asking again in"), "{}", step.log);
+    assert_eq!(pool.alive(), 1);
+
+    // The answer is lost, the machine is not: the client token leads back to it.
+    let lost = Fault::new("ec2", "CreateFleet", FaultKind::CutAfterApplying);
+    pool.yard.aws.inject(lost);
+    let step = pool.provision(112, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(pool.alive(), 2);
+
+    assert_eq!(pool.release(111).await.code, 0);
+    let before = pool.calls("CreateFleet");
+    let denied = Fault::new("ec2", "CreateFleet", refused(403, "UnauthorizedOperation"));
+    pool.yard.aws.inject(denied);
+    let step = pool.provision(113, "2").await;
+    assert_eq!(step.code, 1, "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), before + 1);
+    assert!(errors(&step)[0].contains("iam:PassRole"), "{}", step.log);
+    assert!(step.summary.contains("**What to do:**"), "{}", step.summary);
+    // What it had claimed is back in the pool.
+    let step = pool.provision(114, "1").await;
+    assert_eq!(
+        (step.code, step.number("reused")),
+        (0, Some(1)),
+        "{}",
+        step.log
+    );
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_wait_keeps_the_journal_alive_and_says_what_it_waits_for() {
+    let pool = Pool::new(Duration::from_secs(13)).await;
+    let step = pool.run(121).start("provision", &[]).expect("it starts");
+    pool.until_alive(1).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let journal = &pool.journals(121).await[0];
+    assert_eq!(journal.phase, Phase::Open);
+    assert!(
+        journal.beat.since(journal.started_at) >= Duration::from_secs(10),
+        "its beat is as old as itself: refresh would take it over"
+    );
+    let step = step.finish().await.expect("it ends");
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("waiting for i-"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_step_again_adopts_and_a_later_attempt_starts_clean() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let first = pool.provision(131, "2").await;
+    assert_eq!(first.code, 0, "{}", first.log);
+
+    let again = pool.provision(131, "2").await;
+    assert_eq!(again.code, 0, "{}", again.log);
+    assert_eq!(again.machines(), first.machines());
+    assert_eq!(again.number("created"), Some(2));
+    let other = pool.provision(131, "1").await;
+    assert_eq!(other.code, 1, "{}", other.log);
+    assert!(errors(&other)[0].contains("`name`"), "{}", other.log);
+
+    let mut run = pool.run(131);
+    run.attempt = 2;
+    let rerun = run
+        .step("provision", &[("instance-count", "2")])
+        .await
+        .expect("it runs");
+    assert_eq!(rerun.code, 0, "{}", rerun.log);
+    assert_eq!(rerun.number("reused"), Some(2), "{}", rerun.log);
+    assert_eq!(pool.alive(), 2);
+
+    // A second provision of the same attempt has a name.
+    let named = [("name", "gpu")];
+    let step = pool.provision_with(131, &named).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(step.outputs["label"], "131-gpu");
+    let step = pool.run(131).step("release", &named).await.expect("runs");
+    assert!(step.log.contains("1 back in the pool"), "{}", step.log);
+    let step = pool.release(131).await;
+    assert!(step.log.contains("2 back in the pool"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_bound_their_patience_and_do_not_mind_each_other() {
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(141, "2").await.code, 0);
+    let (a, b) = tokio::join!(pool.release(141), pool.release(141));
+    assert_eq!((a.code, b.code), (0, 0), "{}\n{}", a.log, b.log);
+    let step = pool.provision(142, "2").await;
+    assert_eq!(
+        (step.code, step.number("reused")),
+        (0, Some(2)),
+        "{}",
+        step.log
+    );
+
+    pool.yard.github.add_run(142, REPOSITORY);
+    pool.yard.github.enqueue(Job {
+        run_id: 142,
+        name: "endless".into(),
+        labels: vec!["142".into()],
+        steps: vec!["sleep 3600".into()],
+        env: std::collections::BTreeMap::new(),
+    });
+    let runners = || pool.yard.github.runners();
+    pool.until("the job runs", || {
+        runners().iter().any(|runner| runner.busy)
+    })
+    .await;
+    let step = pool
+        .run(142)
+        .step("release", &[("release-timeout-sec", "1")])
+        .await
+        .expect("it runs");
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(
+        step.log.contains("1 back in the pool, 1 terminated"),
+        "{}",
+        step.log
+    );
+    pool.until_alive(1).await;
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_spot_machine_is_reported_and_not_pooled() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let spot = [("usage-class", "spot"), ("instance-count", "2")];
+    let step = pool.provision_with(151, &spot).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let id = step.machines()[0].clone();
+    assert!(pool.yard.machines.interrupt_spot(&id));
+    // The agent looks every two seconds.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let step = pool.release(151).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("1 back in the pool"), "{}", step.log);
+    assert!(step.log.contains(&id), "{}", step.log);
+    let step = pool.provision_with(152, &spot[..1]).await;
+    assert_ne!(step.machines(), [id]);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_folded_masked_and_says_each_thing_once() {
+    let pool = Pool::new(Duration::ZERO).await;
+    warm(&pool, 160, "1").await;
+    let step = pool.provision(161, "2").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let lines: Vec<&str> = step.log.lines().collect();
+    for line in &lines {
+        let times = lines.iter().filter(|other| *other == line).count();
+        assert_eq!(times, 1, "said twice: {line}\n{}", step.log);
+    }
+    let at = |start: &str| lines.iter().position(|line| line.starts_with(start));
+    assert!(at("::group::") < at("::endgroup::"), "{}", step.log);
+    assert!(at("::endgroup::") < at("label 161:"), "{}", step.log);
+    let tokens = pool.table.config().await.expect("read").github_tokens;
+    let token = tokens.expect("tokens").registration;
+    assert_eq!(step.log.matches(token.expose()).count(), 1, "its mask only");
+    assert!(
+        step.log
+            .contains(&format!("::add-mask::{}", token.expose()))
+    );
+    for id in step.machines() {
+        assert!(
+            step.summary.contains(&format!("| `{id}` |")),
+            "{}",
+            step.summary
+        );
+    }
+    for word in ["reused", "new", "us-east-1", "on-demand", "█", "commit"] {
+        assert!(step.summary.contains(word), "{word}: {}", step.summary);
+    }
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_machine_costs_few_calls_and_a_new_one_no_poll() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let step = pool.provision(171, "10").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(
+        pool.calls("ReceiveMessage"),
+        0,
+        "nothing is idle: there is nothing to poll for"
+    );
+    let before = pool.calls("*");
+    let step = pool.release(171).await;
+    assert!(step.log.contains("10 back in the pool"), "{}", step.log);
+    let released = pool.calls("*") - before;
+    assert!(released <= 35, "{released} calls to release 10");
+
+    let before = pool.calls("*");
+    let step = pool.provision(172, "10").await;
+    assert_eq!(
+        (step.code, step.number("reused")),
+        (0, Some(10)),
+        "{}",
+        step.log
+    );
+    let provisioned = pool.calls("*") - before;
+    assert!(provisioned <= 40, "{provisioned} calls to reuse 10");
+    println!("10 released: {released} calls, 10 reused: {provisioned} calls");
+
+    // All warm ones are taken: one that is new does not wait for a poll to end.
+    let polls = pool.calls("ReceiveMessage");
+    let step = pool.provision(173, "1").await;
+    assert_eq!(
+        (step.code, step.number("created")),
+        (0, Some(1)),
+        "{}",
+        step.log
+    );
+    assert_eq!(pool.calls("ReceiveMessage"), polls);
+    println!("1 new: {:?}", step.took);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_at_any_moment_leaves_nothing() {
+    let pool = Pool::new(Duration::from_hours(1)).await;
+    pool.yard.aws.set_latency(Duration::from_millis(60));
+    let moments = [0, 60, 120, 180, 240, 300, 360, 450, 700, 1000];
+    for (run, moment) in (201..).zip(moments) {
+        let step = pool
+            .run(run)
+            .start("provision", &[("instance-count", "2")])
+            .expect("it starts");
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        // In its first moments a process has no handlers, and nothing to take back.
+        let first = if run % 2 == 0 && moment > 100 {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGINT
+        };
+        signal(&step, first);
+        let cancelled = Instant::now();
+        if moment > 100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            signal(&step, Signal::SIGINT);
+        }
+        let step = step.finish().await.expect("it ends");
+        assert_eq!(step.code, 130, "{moment} ms: {}", step.log);
+        assert!(cancelled.elapsed() < CANCEL_LIMIT, "{moment} ms");
+        pool.until_alive(0).await;
+        let journals = pool.journals(run).await;
+        assert!(
+            journals.iter().all(|journal| !journal.phase.is_open()),
+            "{moment} ms: {journals:?}"
+        );
+    }
+    assert_eq!(pool.records(State::Created).await, 0);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_while_machines_are_claimed_or_committed_leaves_nothing() {
+    let pool = Pool::new(Duration::ZERO).await;
+    for (run, moment) in (211..).zip([250, 400, 550, 700, 850, 1000]) {
+        pool.yard.aws.set_latency(Duration::ZERO);
+        warm(&pool, run + 100, "2").await;
+        let alive = pool.alive();
+        pool.yard.aws.set_latency(Duration::from_millis(60));
+        let step = pool
+            .run(run)
+            .start("provision", &[("instance-count", "2")])
+            .expect("it starts");
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        signal(&step, Signal::SIGINT);
+        let cancelled = Instant::now();
+        let step = step.finish().await.expect("it ends");
+        assert!(cancelled.elapsed() < CANCEL_LIMIT, "{moment} ms");
+        match step.code {
+            // It was faster than the signal, and the run has its machines.
+            0 => assert_eq!(pool.release(run).await.code, 0),
+            code => {
+                assert_eq!(code, 130, "{moment} ms: {}", step.log);
+                pool.until("its machines are ended or idle", || pool.alive() <= alive)
+                    .await;
+            }
+        }
+        for state in [State::Created, State::Claimed, State::Running] {
+            assert_eq!(pool.records(state).await, 0, "{moment} ms: {state}");
+        }
+    }
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_that_never_answers_is_left_for_refresh() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let hang = Fault::new("ec2", "CreateFleet", FaultKind::Hang);
+    pool.yard.aws.inject(hang);
+    let step = pool.run(221).start("provision", &[]).expect("it starts");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    signal(&step, Signal::SIGINT);
+    let cancelled = Instant::now();
+    let step = step.finish().await.expect("it ends");
+    assert!(cancelled.elapsed() < CANCEL_LIMIT);
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(
+        errors(&step)[0].contains("left for refresh"),
+        "{}",
+        step.log
+    );
+    assert_eq!(pool.journals(221).await[0].phase, Phase::RollingBack);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_provision_leaves_refresh_or_the_next_attempt_heals() {
+    let pool = Pool::new(Duration::from_hours(1)).await;
+    for run in [231, 232] {
+        let step = pool
+            .run(run)
+            .start("provision", &[("instance-count", "2")])
+            .expect("it starts");
+        pool.until_alive(2).await;
+        signal(&step, Signal::SIGKILL);
+        step.finish().await.expect("it ends");
+        assert_eq!(pool.alive(), 2);
+        // As if its controller had died two minutes ago.
+        let journal = pool.journals(run).await.remove(0);
+        let long_ago = journal.beat - Duration::from_mins(2);
+        pool.table
+            .put_provision(&journal.next(long_ago))
+            .await
+            .expect("written");
+        if run == 231 {
+            let step = pool.refresh().await;
+            assert_eq!(step.code, 0, "{}", step.log);
+        } else {
+            let mut rerun = pool.run(run);
+            rerun.attempt = 2;
+            let step = rerun.start("provision", &[]).expect("it starts");
+            pool.until_alive(1).await;
+            signal(&step, Signal::SIGINT);
+            assert_eq!(step.finish().await.expect("it ends").code, 130);
+        }
+        pool.until_alive(0).await;
+        assert_eq!(pool.journals(run).await[0].phase, Phase::RolledBack);
+    }
+    pool.yard.stop().await;
+}
