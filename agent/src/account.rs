@@ -90,6 +90,11 @@ impl Account {
         }
     }
 
+    /// To whom files in the runner's folder belong, if not to the agent's user.
+    pub(crate) fn owner(&self) -> Option<(u32, u32)> {
+        self.person().map(|person| (person.user, person.group))
+    }
+
     /// A command of the runner, with an environment of its own.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());

@@ -3,18 +3,19 @@
 //! A phase file tells a later agent how far that came. A script that was interrupted runs again
 //! from its beginning: half of it must not be taken for the whole.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use nix::sys::prctl;
 use proto::{agent_config::AgentConfig, ids::InstanceId};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use crate::{
-    command::{CommandError, run_to_end},
+    command::{CommandError, run_and_tell},
     fetch::{self, FetchError},
     files::{FileError, read_json, write_json},
     host::Machinery,
+    machine::ListenerId,
+    manifest, process,
     runner::{self, RunnerError},
 };
 
@@ -32,7 +33,13 @@ struct PhaseFile {
     /// An image made from a used machine carries the file of that one.
     instance: InstanceId,
     phase: Phase,
+    /// The script, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    script: Option<ListenerId>,
 }
+
+/// How long an interrupted script may take to go once killed.
+const SCRIPT_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The machine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +51,6 @@ pub(crate) enum BootError {
     Earlier(String),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the kernel does not let this agent see the processes that jobs leave behind")]
-    Subreaper(#[source] nix::Error),
     #[error(transparent)]
     Runner(#[from] RunnerError),
     #[error(transparent)]
@@ -67,10 +72,13 @@ pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<Strin
     if let Some(script) = &config.pre_runner_script {
         script_once(host, script, config).await?;
     }
-    // From here on daemons of jobs come back to this process. Not earlier: what the operator's
-    // script starts for good belongs to the machine.
-    prctl::set_child_subreaper(true).map_err(BootError::Subreaper)?;
-    runner_program(host, config).await
+    // Nothing is replaced under a tenant, whose job may be running it.
+    let occupied = host.is_occupied();
+    let version = runner_program(host, config, occupied).await?;
+    if !occupied {
+        manifest::note(host)?;
+    }
+    Ok(version)
 }
 
 async fn script_once(
@@ -79,9 +87,14 @@ async fn script_once(
     config: &AgentConfig,
 ) -> Result<(), BootError> {
     let file = host.state_dir.join("boot.json");
-    let write = |phase| {
+    let write = |phase, script| {
         let instance = host.instance.clone();
-        write_json(&file, &PhaseFile { instance, phase }, 0o600)
+        let file_now = PhaseFile {
+            instance,
+            phase,
+            script,
+        };
+        write_json(&file, &file_now, 0o600)
     };
     let earlier: Option<PhaseFile> = read_json(&file).unwrap_or_else(|error| {
         tracing::warn!("how far boot came is lost: {error}");
@@ -97,11 +110,17 @@ async fn script_once(
         }) => return Err(BootError::Earlier(cause)),
         Some(PhaseFile {
             phase: Phase::Started,
+            script,
             ..
-        }) => tracing::warn!("the pre-runner script was interrupted: it runs again"),
+        }) => {
+            tracing::warn!("the pre-runner script was interrupted: it runs again");
+            if let Some(script) = script {
+                process::end_group(script, SCRIPT_ENDS_WITHIN).await;
+            }
+        }
         None => {}
     }
-    write(Phase::Started)?;
+    write(Phase::Started, None)?;
     let path = host.state_dir.join("pre-runner-script");
     save_script(&path, script).map_err(FileError::of("write", &path))?;
     let within = std::time::Duration::try_from_secs_f64(config.times.script).unwrap_or_default();
@@ -114,16 +133,20 @@ async fn script_once(
     };
     command.current_dir("/");
     let log = host.log("pre-runner-script");
-    match run_to_end("the pre-runner script", command, &log, within).await {
+    let started = |pid| {
+        if let Err(error) = write(Phase::Started, process::identity(pid)) {
+            tracing::warn!("{}", crate::ports::chain(&error));
+        }
+    };
+    match run_and_tell("the pre-runner script", command, &log, within, started).await {
         Ok(output) => {
             tracing::info!("the pre-runner script is done; its last lines:\n{output}");
-            write(Phase::Done)?;
+            write(Phase::Done, None)?;
             Ok(())
         }
         Err(error) => {
-            write(Phase::Failed {
-                cause: crate::ports::chain(&error),
-            })?;
+            let cause = crate::ports::chain(&error);
+            write(Phase::Failed { cause }, None)?;
             Err(BootError::Script(error))
         }
     }
@@ -139,14 +162,18 @@ fn save_script(path: &Path, script: &str) -> std::io::Result<()> {
         .write_all(script.as_bytes())
 }
 
-async fn runner_program(host: &Machinery, config: &AgentConfig) -> Result<String, BootError> {
+async fn runner_program(
+    host: &Machinery,
+    config: &AgentConfig,
+    occupied: bool,
+) -> Result<String, BootError> {
     let program = host.listener_program();
     let found = if program.exists() {
         Some(runner::version(host).await?)
     } else {
         None
     };
-    let Some(wanted) = &config.runner else {
+    let Some(wanted) = config.runner.as_ref().filter(|_| !occupied) else {
         return found.ok_or_else(|| BootError::NoRunner(program.display().to_string()));
     };
     if let Some(found) = found.filter(|found| *found == wanted.version || wanted.url.is_none()) {
@@ -219,6 +246,40 @@ mod tests {
         };
         boot(&other, &config).await.unwrap();
         assert_eq!(fs::read_to_string(&count).unwrap(), "once\nonce\n");
+    }
+
+    #[tokio::test]
+    async fn a_script_of_an_earlier_agent_ends_before_it_runs_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let mut command = std::process::Command::new("sleep");
+        std::os::unix::process::CommandExt::process_group(command.arg("600"), 0);
+        let mut script = command.spawn().unwrap();
+        let _own = process::Own::child(Some(script.id()));
+        let file = PhaseFile {
+            instance: host.instance.clone(),
+            phase: Phase::Started,
+            script: process::identity(i32::try_from(script.id()).unwrap()),
+        };
+        write_json(&host.state_dir.join("boot.json"), &file, 0o600).unwrap();
+        script_once(&host, "true", &config("true")).await.unwrap();
+        assert!(!script.wait().unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_chatters_says_its_version_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let program = host.listener_program();
+        let set = |text: &str| {
+            fs::write(&program, text).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        set("#!/bin/sh\necho 2.336.0\necho warning: old >&2\n");
+        assert_eq!(runner::version(&host).await.unwrap(), "2.336.0");
+        set("#!/bin/sh\necho 2.336\necho oops >&2\n");
+        let error = runner::version(&host).await.unwrap_err().to_string();
+        assert!(error.contains("oops"), "{error}");
     }
 
     #[tokio::test]

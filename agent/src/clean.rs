@@ -13,9 +13,11 @@ use crate::{
     account::{Account, Person},
     command::{CommandError, run_to_end},
     files::{FileError, remove},
+    home,
     host::Machinery,
+    manifest,
     process::Belongings,
-    runner::{self, CONFIGURATION, RunnerError},
+    runner::{self, RunnerError},
 };
 
 /// Where programs leave things.
@@ -35,7 +37,7 @@ pub(crate) enum CleanError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
-    Docker(#[from] CommandError),
+    Command(#[from] CommandError),
     #[error("cleaning was broken off")]
     Broken(#[from] tokio::task::JoinError),
 }
@@ -46,24 +48,25 @@ pub(crate) enum CleanError {
 /// share are only touched when jobs have a user of their own, that is, when the machine is theirs.
 pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
     let account = host.account().map_err(RunnerError::from)?;
-    runner::forget(host).await?;
     let belongings = host.belongings(&account);
     blocking({
         let belongings = belongings.clone();
         move || kill(&belongings)
     })
     .await?;
+    runner::forget(host).await?;
     if account.person().is_some() && Path::new(DOCKER_SOCKET).exists() && Path::new(DOCKER).exists()
     {
         docker(host).await?;
         // What containers held back may be free now.
         blocking(move || kill(&belongings)).await?;
     }
-    let runner_dir = host.runner_dir.clone();
+    if let Some(person) = account.person() {
+        home::renew(host, person).await?;
+    }
+    let host = host.clone();
     blocking(move || {
-        for name in CONFIGURATION.into_iter().chain(["_work", "_diag/pages"]) {
-            remove(&runner_dir.join(name))?;
-        }
+        manifest::restore(&host, account.owner())?;
         temporary(&account)
     })
     .await
@@ -76,7 +79,7 @@ async fn blocking(
 }
 
 fn kill(belongings: &Belongings) -> Result<(), CleanError> {
-    belongings.kill_all().map_err(CleanError::Processes)
+    belongings.kill_all(None).map_err(CleanError::Processes)
 }
 
 fn temporary(account: &Account) -> Result<(), CleanError> {

@@ -58,7 +58,7 @@ pub struct Settings {
     #[arg(long, env = "PADDOCK_RUNNER_USER", default_value = "runner")]
     pub runner_user: String,
     /// The program that switches the machine off
-    #[arg(long, env = "PADDOCK_POWEROFF", default_value = "/usr/sbin/poweroff")]
+    #[arg(long, env = "PADDOCK_POWEROFF", default_value = crate::power::USUAL)]
     pub poweroff: PathBuf,
     /// The instance metadata service
     #[arg(

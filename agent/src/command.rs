@@ -15,6 +15,8 @@ use nix::{
 use proto::time::human;
 use tokio::process::Command;
 
+use crate::{files::private, process::Own};
+
 /// Lines of output that are kept of a program that failed.
 const LINES_KEPT: usize = 40;
 /// Bytes at the end of the output that are looked at for them.
@@ -55,7 +57,10 @@ fn after_colon(tail: &str) -> String {
 }
 
 /// Kills a process group when dropped: whoever stops waiting for a program ends it.
-struct Group(Option<i32>);
+struct Group(
+    Option<i32>,
+    #[expect(dead_code, reason = "held for its end")] Own,
+);
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -72,15 +77,26 @@ impl Drop for Group {
 /// open for ever.
 pub(crate) async fn run_to_end(
     what: &str,
+    command: Command,
+    log: &Path,
+    within: Duration,
+) -> Result<String, CommandError> {
+    run_and_tell(what, command, log, within, |_| {}).await
+}
+
+/// As [`run_to_end`], and tells the process id as soon as there is one.
+pub(crate) async fn run_and_tell(
+    what: &str,
     mut command: Command,
     log: &Path,
     within: Duration,
+    started: impl FnOnce(i32),
 ) -> Result<String, CommandError> {
     let start = |source| CommandError::Start {
         what: what.to_owned(),
         source,
     };
-    let output = File::create(log).map_err(start)?;
+    let output = private(log).map_err(start)?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone().map_err(start)?)
@@ -88,7 +104,11 @@ pub(crate) async fn run_to_end(
         .process_group(0)
         .spawn()
         .map_err(start)?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()));
+    let own = Own::child(child.id());
+    let mut group = Group(own.pid(), own);
+    if let Some(pid) = group.0 {
+        started(pid);
+    }
     let waited = tokio::time::timeout(within, child.wait()).await;
     let tail = || tail(log);
     match waited {

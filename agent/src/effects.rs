@@ -52,6 +52,9 @@ impl Effects {
         match effect {
             Effect::Boot => self.report(async move { Event::Booted(host.boot(&config).await) }),
             Effect::Table(call) => {
+                if matches!(call, Call::Change(_)) {
+                    host.reap();
+                }
                 let arn = self.arn.clone();
                 self.report(async move { Event::Table(ask(&*table, &arn, call).await) });
             }
@@ -71,8 +74,8 @@ impl Effects {
             Effect::Adopt(run, listener, offset) => {
                 tokio::spawn(async move { host.adopt(run, listener, offset, events).await });
             }
-            Effect::Remove(token) => {
-                self.report(async move { Event::Removed(host.remove(&token).await) });
+            Effect::Remove(token, listener) => {
+                self.report(async move { Event::Removed(host.remove(&token, listener).await) });
             }
             Effect::Retire(listener) => {
                 self.report(async move { Event::Retired(host.retire(listener).await) });

@@ -2,8 +2,8 @@
 
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    io::{Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -42,6 +42,18 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Resu
     write().map_err(FileError::of("write", path))
 }
 
+/// An empty file that only the agent reads, whatever was there before.
+pub(crate) fn private(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// Reads a JSON file; none when there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let bytes = match fs::read(path) {
@@ -52,6 +64,43 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, F
         .map(Some)
         .map_err(io::Error::other)
         .map_err(FileError::of("read", path))
+}
+
+/// Reads a file in a folder that jobs can write to: a link is not followed. None when there is
+/// no such file.
+pub(crate) fn read_own(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::of("read", path)(error)),
+    }
+}
+
+/// Puts a new file in place of whatever is there, and gives it to its owner.
+pub(crate) fn give(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), FileError> {
+    remove(path)?;
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(bytes)?;
+        match owner {
+            Some((user, group)) => fchown(&file, Some(user), Some(group)),
+            None => Ok(()),
+        }
+    };
+    write().map_err(FileError::of("write", path))
 }
 
 /// Removes a file or a whole folder; that it is not there is as good.

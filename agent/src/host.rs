@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use crate::{
     account::{Account, NoAccount},
     boot, clean,
     files::{FileError, read_json, write_json},
+    listen,
     machine::{Event, ListenerId, Saved, Tenant},
     ports::{Cause, Host, chain},
     process::{self, Belongings},
@@ -56,6 +57,8 @@ pub fn make_private(folder: &Path) -> Result<(), Cause> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+        // An earlier one, or systemd's, may be open to all.
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
         .map_err(|error| chain(&FileError::of("make the folder", folder)(error)))
 }
 
@@ -89,6 +92,47 @@ impl Machinery {
         }
     }
 
+    fn saved(&self) -> Result<Option<Saved>, FileError> {
+        let file: Option<SavedFile> = read_json(&self.saved_file())?;
+        Ok(file
+            .filter(|file| file.instance == self.instance)
+            .map(|file| file.saved))
+    }
+
+    /// A listener that lives, whoever remembers it.
+    fn living_listener(&self) -> Option<ListenerId> {
+        self.belongings(&self.account().ok()?).listener()
+    }
+
+    /// Whether the runner program may be in use.
+    pub(crate) fn is_occupied(&self) -> bool {
+        matches!(self.saved(), Ok(Some(_))) || self.living_listener().is_some()
+    }
+
+    /// A tenant of whom nothing is left but the listener. The runner's name tells its generation;
+    /// the label follows from that, once the record is seen.
+    fn unremembered(&self, listener: ListenerId) -> Option<Saved> {
+        let name = runner::configured_name(self).unwrap_or_default();
+        let generation = name
+            .strip_prefix(self.instance.as_str())
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(|number| number.parse().ok());
+        Some(Saved {
+            tenant: Tenant {
+                label: "0".parse().ok()?,
+                generation: generation.unwrap_or_default(),
+                name,
+            },
+            version: None,
+            configured: true,
+            registered: true,
+            listening: false,
+            listener: Some(listener),
+            offset: 0,
+            job: None,
+        })
+    }
+
     fn saved_file(&self) -> PathBuf {
         self.state_dir.join("runner.json")
     }
@@ -115,7 +159,7 @@ impl Host for Machinery {
     }
 
     async fn listen(&self, run: u64, events: UnboundedSender<Event>) {
-        runner::listen(self, run, &events).await;
+        listen::listen(self, run, &events).await;
     }
 
     async fn adopt(
@@ -125,22 +169,18 @@ impl Host for Machinery {
         offset: u64,
         events: UnboundedSender<Event>,
     ) {
-        runner::adopt(self, run, listener, offset, &events).await;
+        listen::adopt(self, run, listener, offset, &events).await;
     }
 
-    fn is_alive(&self, listener: ListenerId) -> bool {
-        process::is_alive(listener)
-    }
-
-    async fn remove(&self, token: &Secret) -> Result<(), Cause> {
-        runner::remove(self, token)
+    async fn remove(&self, token: &Secret, listener: Option<ListenerId>) -> Result<(), Cause> {
+        runner::remove(self, token, listener)
             .await
             .map_err(|error| chain(&error))
     }
 
     async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause> {
         if let Some(listener) = listener {
-            runner::stop(listener).await;
+            listen::stop(listener).await;
         }
         clean::clean(self).await.map_err(|error| chain(&error))
     }
@@ -160,11 +200,28 @@ impl Host for Machinery {
         result.map_err(|error| chain(&error))
     }
 
-    fn saved(&self) -> Result<Option<Saved>, Cause> {
-        let file: Option<SavedFile> =
-            read_json(&self.saved_file()).map_err(|error| chain(&error))?;
-        Ok(file
-            .filter(|file| file.instance == self.instance)
-            .map(|file| file.saved))
+    fn earlier(&self) -> Option<Saved> {
+        let saved = self.saved().unwrap_or_else(|error| {
+            tracing::warn!(
+                "what an earlier agent remembered is lost: {}",
+                chain(&error)
+            );
+            None
+        });
+        let Some(mut saved) = saved else {
+            return self.unremembered(self.living_listener()?);
+        };
+        if !saved.listener.is_some_and(process::is_alive) {
+            // One may have been started in the last moment of the earlier agent.
+            saved.listener = self.living_listener();
+            saved.offset = 0;
+            saved.listening = false;
+            saved.job = None;
+        }
+        Some(saved)
+    }
+
+    fn reap(&self) {
+        process::reap();
     }
 }

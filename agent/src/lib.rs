@@ -11,7 +11,7 @@
 //!
 //! Read in this order: [`machine`] (every decision, without I/O), [`run`] (the one loop),
 //! `effects`, [`ports`] (what the agent needs of the world), then who provides it: [`host`] with
-//! `boot`, `runner`, `listener` and `clean`; [`imds`]; [`power`]. [`status`] is for people.
+//! `boot`, `runner`, `listen` and `clean`; [`imds`]; [`power`]. [`status`] is for people.
 
 mod account;
 mod boot;
@@ -21,13 +21,17 @@ mod command;
 mod effects;
 mod fetch;
 mod files;
+mod home;
 pub mod host;
 pub mod imds;
+mod listen;
 mod listener;
 pub mod machine;
+mod manifest;
 pub mod ports;
 pub mod power;
 mod process;
+mod registration;
 pub mod run;
 mod runner;
 pub mod start;

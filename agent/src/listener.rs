@@ -49,7 +49,10 @@ impl Follow {
 /// What a line means: `2026-11-21 04:05:06Z: Running job: build`.
 fn understand(line: &str) -> Option<Said> {
     let line = line.trim_end();
-    let text = line.split_once("Z: ").map_or(line, |(_, text)| text);
+    let (stamp, text) = line.split_once("Z: ")?;
+    if !is_time(stamp) {
+        return None;
+    }
     if text == "Listening for Jobs" {
         return Some(Said::Listening);
     }
@@ -58,6 +61,16 @@ fn understand(line: &str) -> Option<Said> {
     }
     (text.starts_with("Job ") && text.contains(" completed with result: "))
         .then_some(Said::JobEnded)
+}
+
+/// Whether this is `2026-11-21 04:05:06`: only the listener itself says the time.
+fn is_time(text: &str) -> bool {
+    let shape = b"0000-00-00 00:00:00";
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape)
+            .all(|(byte, like)| byte == *like || (*like == b'0' && byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -82,6 +95,9 @@ mod tests {
                 Some(Said::JobEnded),
             ),
             ("√ Connected to GitHub", None),
+            ("Listening for Jobs", None),
+            ("x 2026-11-21 04:05:06Z: Listening for Jobs", None),
+            ("2026-11-21 04:05:0aZ: Running job: x", None),
             ("Current runner version: '2.336.0'", None),
         ];
         for (line, said) in cases {
@@ -93,12 +109,13 @@ mod tests {
     fn a_growing_file_is_read_by_whole_lines_and_can_be_taken_up_again() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let mut follow = Follow::open(file.path(), 0).unwrap();
-        write!(file, "Listening for Jobs\nRunning jo").unwrap();
-        assert_eq!(follow.news().unwrap(), [(Said::Listening, 19)]);
+        let time = "2026-11-21 04:05:06Z: ";
+        write!(file, "{time}Listening for Jobs\n{time}Running jo").unwrap();
+        assert_eq!(follow.news().unwrap(), [(Said::Listening, 41)]);
         writeln!(file, "b: x").unwrap();
         let started = Said::JobStarted("x".into());
-        assert_eq!(follow.news().unwrap(), [(started.clone(), 34)]);
-        let mut again = Follow::open(file.path(), 19).unwrap();
-        assert_eq!(again.news().unwrap(), [(started, 34)]);
+        assert_eq!(follow.news().unwrap(), [(started.clone(), 78)]);
+        let mut again = Follow::open(file.path(), 41).unwrap();
+        assert_eq!(again.news().unwrap(), [(started, 78)]);
     }
 }

@@ -64,16 +64,17 @@ pub trait Host: Send + Sync {
         offset: u64,
         events: UnboundedSender<Event>,
     );
-    /// Whether that listener still runs.
-    fn is_alive(&self, listener: ListenerId) -> bool;
-    /// Deregisters the runner at GitHub.
-    async fn remove(&self, token: &Secret) -> Result<(), Cause>;
+    /// Deregisters the runner at GitHub. Before that everything that jobs left behind is killed,
+    /// for it could read the token; the idle listener is spared.
+    async fn remove(&self, token: &Secret, listener: Option<ListenerId>) -> Result<(), Cause>;
     /// Stops the listener and cleans the machine.
     async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause>;
     /// Remembers what the agent must know after its own restart.
     fn save(&self, saved: Option<&Saved>) -> Result<(), Cause>;
-    /// What an earlier agent on this machine remembered.
-    fn saved(&self) -> Result<Option<Saved>, Cause>;
+    /// What an earlier agent on this machine left: with a listener only if that still lives.
+    fn earlier(&self) -> Option<Saved>;
+    /// Takes note of the end of processes that jobs left behind.
+    fn reap(&self);
 }
 
 /// An error with all its causes, as one line.

@@ -50,15 +50,11 @@ pub async fn run(
     status: &StatusFile,
     shutdown: impl Future<Output = ()>,
 ) {
-    let saved = world.host.saved().unwrap_or_else(|cause| {
-        tracing::warn!("what an earlier agent remembered is lost: {cause}");
-        None
-    });
-    let listener = saved.as_ref().and_then(|saved| saved.listener);
-    let alive = listener.is_some_and(|listener| world.host.is_alive(listener));
+    let saved = world.host.earlier();
+    let since = world.clock.now();
     let (send, mut events) = mpsc::unbounded_channel();
     let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
-    let mut machine = Machine::new(config.clone(), arn.clone(), saved, alive);
+    let mut machine = Machine::new(config.clone(), arn.clone(), saved);
     let mut shown = None;
 
     for effect in machine.start(world.now()) {
@@ -66,7 +62,7 @@ pub async fn run(
     }
     tokio::pin!(shutdown);
     loop {
-        let snapshot = Snapshot::of(&machine, &config, &arn);
+        let snapshot = Snapshot::of(&machine, &config, &arn, since);
         if shown.as_ref() != Some(&snapshot) {
             status.write(&snapshot);
             shown = Some(snapshot);

@@ -1,20 +1,23 @@
 //! From nothing to a configured agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client;
+use nix::fcntl::{Flock, FlockArg};
 use proto::{
     agent_config::{AgentConfig, Times},
     table::dynamo::DynamoTable,
     time::SystemClock,
 };
 use tokio::time::Instant;
+use userdata::InvalidUserData;
 
 use crate::{
     cli::Settings,
+    files::FileError,
     host::{Machinery, make_private},
     imds::Imds,
-    ports::{Cause, Identity, Metadata, chain},
+    ports::{Cause, Identity, Metadata, Power, chain},
     power::PowerProgram,
     run::{World, run},
     status::{Snapshot, StatusFile},
@@ -24,6 +27,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause as long as there is hope.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two tries to switch off.
+const OFF_AGAIN: Duration = Duration::from_secs(10);
 /// The pause on a machine that seems to be no member of a pool.
 const SLOW: Duration = Duration::from_mins(1);
 
@@ -35,13 +40,16 @@ const SLOW: Duration = Duration::from_mins(1);
 pub async fn start(settings: &Settings, shutdown: impl Future<Output = ()>) -> Result<(), Cause> {
     let started = Instant::now();
     make_private(&settings.state_dir)?;
+    // Closed, and so unlocked, with this process; what it starts does not inherit it.
+    let _lock = lock(&settings.state_dir)?;
     let status = StatusFile::of(&settings.state_dir);
+    let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
     let imds = Imds::new(&settings.metadata).map_err(|error| chain(&error))?;
     tokio::pin!(shutdown);
     let (identity, config) = tokio::select! {
         // Cancel-safe: the questions are asked anew by the next agent.
         () = &mut shutdown => return Ok(()),
-        known = discover(&imds, &status) => known,
+        known = discover(&imds, &*power, &status, unclaimed()) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
     let sdk = proto::aws::sdk_config(Some(config.region.clone())).await;
@@ -53,7 +61,7 @@ pub async fn start(settings: &Settings, shutdown: impl Future<Output = ()>) -> R
             runner_user: settings.runner_user.clone(),
             instance: identity.arn.id().clone(),
         }),
-        power: Arc::new(PowerProgram(settings.poweroff.clone())),
+        power,
         clock: Arc::new(SystemClock),
         started,
     };
@@ -61,27 +69,49 @@ pub async fn start(settings: &Settings, shutdown: impl Future<Output = ()>) -> R
     Ok(())
 }
 
+/// Two agents with one state folder would fight over one runner.
+fn lock(state_dir: &Path) -> Result<Flock<File>, Cause> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).map_err(|error| chain(&FileError::of("make", &path)(error)))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        let folder = state_dir.display();
+        format!("another agent runs with the state folder {folder}: {error}")
+    })
+}
+
+/// How long a machine waits for somebody to want it, while no configuration says so.
+fn unclaimed() -> Duration {
+    Duration::try_from_secs_f64(Times::default().unclaimed).unwrap_or_default()
+}
+
 /// Asks until there is an identity and a configuration.
 ///
-/// A machine without them is left alone: it may be no pool's, only made from a pool's image. What
-/// is a pool's, refresh ends.
-async fn discover(metadata: &impl Metadata, status: &StatusFile) -> (Identity, AgentConfig) {
-    let hope = Duration::try_from_secs_f64(Times::default().contact).unwrap_or_default();
-    let started = Instant::now();
+/// A machine that surely is no pool's is left alone: it was only made from a pool's image. One
+/// that may be a pool's, and of which nothing comes, is switched off after `patience`.
+async fn discover(
+    metadata: &impl Metadata,
+    power: &impl Power,
+    status: &StatusFile,
+    patience: Duration,
+) -> (Identity, AgentConfig) {
     let mut pause = FIRST_PAUSE;
     let mut known = None;
     let mut said = None;
+    // Since when nothing comes of this machine.
+    let mut useless: Option<Instant> = None;
     loop {
-        let cause = match ask(metadata, &mut known).await {
+        let trouble = match ask(metadata, &mut known).await {
             Ok(config) => match known {
                 Some(identity) => return (identity, config),
                 None => Trouble::Passing("no identity".to_owned()),
             },
             Err(trouble) => trouble,
         };
-        let (text, wait) = match cause {
-            Trouble::Lasting(text) => (text, SLOW),
-            Trouble::Passing(text) if started.elapsed() > hope => (text, SLOW),
+        let (text, mut wait) = match trouble {
+            Trouble::Foreign(text) => {
+                useless = None;
+                (text, SLOW)
+            }
             Trouble::Passing(text) => (text, pause),
         };
         if said.as_ref() != Some(&text) {
@@ -92,18 +122,25 @@ async fn discover(metadata: &impl Metadata, status: &StatusFile) -> (Identity, A
                 arn,
                 Some(text.clone()),
             ));
-            said = Some(text);
         }
+        if wait < SLOW && useless.get_or_insert_with(Instant::now).elapsed() >= patience {
+            tracing::warn!("switching off, for nothing comes of this machine: {text}");
+            if let Err(cause) = power.off().await {
+                tracing::warn!("cannot switch the machine off: {cause}");
+            }
+            wait = OFF_AGAIN;
+        }
+        said = Some(text);
         tokio::time::sleep(wait).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 enum Trouble {
-    /// May be over in a moment.
+    /// May be over in a moment, or never.
     Passing(Cause),
-    /// Is not likely to be.
-    Lasting(Cause),
+    /// The machine is no pool's.
+    Foreign(Cause),
 }
 
 async fn ask(
@@ -115,6 +152,83 @@ async fn ask(
     }
     let user_data = metadata.user_data().await.map_err(Trouble::Passing)?;
     let none = "this machine has no user data: it belongs to no pool";
-    let user_data = user_data.ok_or_else(|| Trouble::Lasting(none.to_owned()))?;
-    userdata::parse(&user_data).map_err(|error| Trouble::Lasting(chain(&error)))
+    let user_data = user_data.ok_or_else(|| Trouble::Foreign(none.to_owned()))?;
+    userdata::parse(&user_data).map_err(|error| match error {
+        InvalidUserData::Foreign => Trouble::Foreign(chain(&error)),
+        InvalidUserData::Cut
+        | InvalidUserData::Compression(_)
+        | InvalidUserData::Text(_)
+        | InvalidUserData::Json(_)
+        | InvalidUserData::Version { .. } => Trouble::Passing(chain(&error)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    struct Service(Result<Option<&'static str>, &'static str>);
+
+    #[async_trait]
+    impl Metadata for Service {
+        async fn identity(&self) -> Result<Identity, Cause> {
+            let arn = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0";
+            Ok(Identity {
+                arn: arn.to_owned().try_into().unwrap(),
+                region: "us-east-1".into(),
+            })
+        }
+
+        async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause> {
+            Ok(self.0?.map(|text| text.as_bytes().to_vec()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Switch(AtomicU32);
+
+    #[async_trait]
+    impl Power for Switch {
+        async fn off(&self) -> Result<(), Cause> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_machine_that_may_be_a_pools_is_switched_off() {
+        let odd = "#!/bin/sh\n: <<'PADDOCK_CONFIGURATION'\n{\"v\":9}\nPADDOCK_CONFIGURATION\n";
+        let cases = [
+            (Ok(None), false),
+            (Ok(Some("#!/bin/sh\ntrue\n")), false),
+            (Ok(Some(odd)), true),
+            (Ok(Some(&odd[..60])), true),
+            (Err("unreachable"), true),
+        ];
+        for (answer, off) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let status = StatusFile::of(folder.path());
+            let switch = Switch::default();
+            let service = Service(answer);
+            let patience = Duration::from_millis(100);
+            let found = discover(&service, &switch, &status, patience);
+            let found = tokio::time::timeout(Duration::from_millis(500), found).await;
+            assert!(found.is_err());
+            assert_eq!(switch.0.load(Ordering::Relaxed) > 0, off, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn one_agent_at_a_time_has_a_state_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path()).unwrap();
+        let error = lock(folder.path()).unwrap_err();
+        assert!(error.contains("another agent"), "{error}");
+        drop(first);
+        lock(folder.path()).unwrap();
+    }
 }

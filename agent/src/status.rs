@@ -28,6 +28,12 @@ pub struct Snapshot {
     pub agent: String,
     /// The agent's process.
     pub process: Option<ListenerId>,
+    /// Since when this agent serves a machine.
+    #[serde(default)]
+    pub since: Option<Time>,
+    /// Why the machine ends itself, if it does.
+    #[serde(default)]
+    pub leaving: Option<String>,
     /// The machine, once it is known.
     pub instance: Option<InstanceArn>,
     /// The pool, once it is known.
@@ -62,6 +68,8 @@ impl Snapshot {
         Self {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             process: process::identity(process::this()),
+            since: None,
+            leaving: None,
             instance: instance.cloned(),
             pool: None,
             state: None,
@@ -79,10 +87,12 @@ impl Snapshot {
     }
 
     /// The agent as its machine knows it.
-    pub fn of(machine: &Machine, config: &AgentConfig, arn: &InstanceArn) -> Self {
+    pub fn of(machine: &Machine, config: &AgentConfig, arn: &InstanceArn, since: Time) -> Self {
         let record = machine.record();
         let leaving = machine.leaving_because();
         Self {
+            since: Some(since),
+            leaving: leaving.map(str::to_owned),
             pool: Some(config.pool.to_string()),
             state: record.map(|record| record.state),
             label: record.and_then(|record| record.label.as_ref().map(ToString::to_string)),
@@ -114,13 +124,19 @@ impl Snapshot {
         {
             return Some(health.reason.clone().unwrap_or_default());
         }
-        let Some(beat) = self.last_beat else {
-            return self.pool.is_none().then(|| self.phase.clone());
-        };
-        let age = now.since(beat);
+        if let Some(reason) = &self.leaving {
+            return Some(format!("this machine ends itself: {reason}"));
+        }
         // Three beats, as the controller counts.
-        (age.as_secs_f64() > 3.0 * self.heartbeat)
-            .then(|| format!("the last beat is {} old", human(age)))
+        let late =
+            |since| Some(now.since(since)).filter(|age| age.as_secs_f64() > 3.0 * self.heartbeat);
+        match (self.last_beat, self.since) {
+            (Some(beat), _) => late(beat).map(|age| format!("the last beat is {} old", human(age))),
+            (None, Some(since)) => {
+                late(since).map(|age| format!("no beat in the {} since the start", human(age)))
+            }
+            (None, None) => self.pool.is_none().then(|| self.phase.clone()),
+        }
     }
 
     /// The snapshot as people read it.
@@ -229,5 +245,11 @@ mod tests {
             snapshot.ailment(late).unwrap(),
             "the last beat is 1m 41s old"
         );
+        snapshot.last_beat = None;
+        snapshot.since = Some(now);
+        assert_eq!(snapshot.ailment(Time::from_millis(110_000)), None);
+        assert!(snapshot.ailment(late).unwrap().contains("no beat"));
+        snapshot.leaving = Some("enough".into());
+        assert!(snapshot.ailment(now).unwrap().ends_with(": enough"));
     }
 }

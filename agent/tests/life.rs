@@ -24,7 +24,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 const ARN: &str = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0";
 
 /// Behaves like the official runner, as far as this test needs: its job begins when `job` appears,
-/// leaves a daemon behind, and ends when `job` is gone.
+/// leaves a daemon behind, and harms the folder before it ends when `job` is gone.
 const RUNNER: &str = r#"#!/bin/bash
 home=$(dirname "$(dirname "$0")")
 case "$1" in
@@ -36,6 +36,8 @@ configure)
 remove)
   if [ "$2" != --local ]; then
     [ -f "$home/job" ] && { echo "422: it has a job" >&2; exit 1; }
+    [ -f "$home/.runner" ] || { echo "its configuration is lost" >&2; exit 1; }
+    kill -0 "$(cat "$home/../daemon")" 2>/dev/null && { echo "a daemon sees the token" >&2; exit 1; }
     [ "$ACTIONS_RUNNER_INPUT_TOKEN" = remove ] || { echo bad token >&2; exit 1; }
   fi
   rm -f "$home/.runner" ;;
@@ -48,8 +50,10 @@ run)
     if [ -f "$home/job" ]; then
       say Running job: build
       mkdir -p "$home/_work/repository"
-      (setsid bash -c 'echo $$ >"$0/daemon"; exec sleep 600' "$home" &) >/dev/null
+      (setsid bash -c 'echo $$ >"$0/../daemon"; exec sleep 600' "$home" &) >/dev/null
       while [ -f "$home/job" ]; do sleep 0.02; done
+      rm "$home/.runner"
+      echo BASH_ENV=harm >"$home/.env"
       say Job build completed with result: Succeeded
     fi
     sleep 0.02
@@ -106,7 +110,7 @@ impl Life {
                 runner_user: String::new(),
                 instance: self.arn.id().clone(),
             }),
-            power: Arc::new(PowerProgram(self.path("poweroff"))),
+            power: Arc::new(PowerProgram::new(self.path("poweroff"))),
             clock: Arc::new(SystemClock),
             started: Instant::now(),
         };
@@ -209,6 +213,8 @@ async fn a_machine_boots_serves_two_runs_survives_its_agent_and_goes() {
     })
     .await;
 
+    life.until("known to be clean", |r| r.says(Signal::RemoveRegOk))
+        .await;
     let first: Label = "77".parse().unwrap();
     let claimed = life.step(claim(&first)).await;
     life.until("registered", |r| r.says(Signal::RegOk)).await;
@@ -230,12 +236,13 @@ async fn a_machine_boots_serves_two_runs_survives_its_agent_and_goes() {
     life.until("seen by the new agent", |r| r.heartbeat > Some(seen))
         .await;
     assert!(life.record().await.job.is_some());
-    assert!(is_running(&life.path("runner/daemon")));
+    assert!(is_running(&life.path("daemon")));
 
     fs::remove_file(life.path("runner/job")).unwrap();
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;
-    assert!(!is_running(&life.path("runner/daemon")));
+    assert!(!is_running(&life.path("daemon")));
     assert!(!life.path("runner/_work").exists() && !life.path("runner/.runner").exists());
+    assert!(!life.path("runner/.env").exists());
     assert_eq!(life.record().await.job, None);
     assert_eq!(
         fs::read_to_string(life.path("script-ran")).unwrap(),

@@ -10,7 +10,7 @@ const FIRST: Duration = Duration::from_millis(100);
 /// One `BatchGetItem` a second costs nothing against a machine's boot.
 const LONGEST: Duration = Duration::from_secs(1);
 /// A step's log shows at least so often that it is alive.
-const PROGRESS: Duration = Duration::from_secs(10);
+pub const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Pauses between looks that grow from 0.1 s to 1 s, and what is said meanwhile.
 #[derive(Debug)]

@@ -10,16 +10,12 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     pin::pin,
-    time::Duration,
 };
 
 use proto::time::human;
 use serde_json::{Value, json};
 
-use crate::{provision::Provisioned, release::GivenBack};
-
-/// A step's log shows at least so often that it is alive.
-const PROGRESS: Duration = Duration::from_secs(10);
+use crate::{backoff::PROGRESS, provision::Provisioned, release::GivenBack};
 
 /// The step's log and GitHub's files.
 #[derive(Debug, Default)]

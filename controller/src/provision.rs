@@ -16,6 +16,7 @@ mod advice;
 mod earlier;
 mod error;
 mod launch;
+mod prepare;
 mod select;
 mod setup;
 mod undo;
@@ -28,15 +29,15 @@ use proto::{
     config::Config,
     ids::{InstanceId, Label},
     instance::UsageClass,
-    provision::{Phase, ProvisionRecord},
-    state::{State, Transition},
+    provision::Phase,
+    state::Transition,
     table::Outcome,
     time::Time,
 };
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::{Failure, ProvisionError};
-use self::{earlier::Start, setup::Setup};
+use self::{prepare::Prepared, setup::Setup};
 use crate::{journal::Journal, output::Console, settings::run::ProvisionSettings, world::World};
 
 /// A machine of the run.
@@ -116,14 +117,14 @@ pub async fn provision(
     let started = world.now();
     let setup = Setup::new(config, settings, started)?;
     let prepared = tokio::select! {
-        prepared = prepare(world, settings, &setup, console) => prepared?,
+        prepared = prepare::prepare(world, settings, &setup, console) => prepared?,
         () = cancelled.cancelled() => return Err(ProvisionError::Cancelled.into()),
     };
     let (revision, hoped_for) = match prepared {
         Prepared::Begin(revision, hoped_for) => (revision, hoped_for),
         Prepared::Done(provisioned) => return Ok(provisioned),
     };
-    let record = first_record(world, settings, &setup, revision, &client_token);
+    let record = prepare::first_record(world, settings, &setup, revision, &client_token);
     let opened = tokio::select! {
         opened = Journal::open(world, record.clone()) => opened,
         () = cancelled.cancelled() => {
@@ -159,66 +160,6 @@ pub async fn provision(
             let left = saga.backward(&error, cancelled).await;
             Err(Failure { error, left })
         }
-    }
-}
-
-enum Prepared {
-    /// The journal's revision to begin with, and the idle machines to hope for.
-    Begin(u64, BTreeSet<InstanceId>),
-    Done(Provisioned),
-}
-
-/// Looks at the run's earlier provisions and at the pool, both at once.
-async fn prepare(
-    world: &World,
-    settings: &ProvisionSettings,
-    setup: &Setup,
-    console: &Console,
-) -> Result<Prepared, Failure> {
-    let (records, idle) = futures::try_join!(
-        world.table.provisions_of(&settings.run),
-        world.table.instances_in(State::Idle, None),
-    )
-    .map_err(ProvisionError::from)?;
-    let earlier = records
-        .into_iter()
-        .find(|record| record.label == settings.label);
-    Ok(
-        match earlier::settle(world, settings, setup, earlier, console).await? {
-            Start::Done(provisioned) => Prepared::Done(provisioned),
-            Start::Begin { revision, pooled } => {
-                let (request, now) = (settings.request(&setup.parameters), world.now());
-                let version = setup.template.version;
-                let mut hoped_for = select::candidates(&idle, &request, &setup.class, version, now);
-                hoped_for.extend(pooled);
-                Prepared::Begin(revision, hoped_for)
-            }
-        },
-    )
-}
-
-fn first_record(
-    world: &World,
-    settings: &ProvisionSettings,
-    setup: &Setup,
-    revision: u64,
-    client_token: &str,
-) -> ProvisionRecord {
-    let now = world.now();
-    ProvisionRecord {
-        run: settings.run.clone(),
-        label: settings.label.clone(),
-        revision,
-        attempt: settings.attempt,
-        request: settings.request(&setup.parameters),
-        phase: Phase::Open,
-        client_token: launch::token(client_token, 1),
-        claimed: Vec::new(),
-        launched: Vec::new(),
-        started_at: now,
-        beat: now,
-        error: None,
-        expires_at: None,
     }
 }
 

@@ -47,6 +47,8 @@ const ARN_TO_COME: &str = "(known once the table is there)";
 pub struct RefreshSettings {
     /// The pool.
     pub pool: PoolName,
+    /// Where its runners register.
+    pub github_url: String,
     /// What new machines are made from.
     pub template: TemplateContent,
     /// The sizes that can be asked for.
@@ -125,6 +127,14 @@ struct NewerSchema {
     found: u32,
 }
 
+/// The pool's name is taken: with the other one's table its machines would be shared.
+#[derive(Debug, thiserror::Error)]
+#[error("pool {pool} serves {owner}: give this one another `pool-name`")]
+struct OthersPool {
+    pool: PoolName,
+    owner: String,
+}
+
 /// Brings the pool to the desired state. Every line of the plan, and what was left alone, goes to
 /// `out`; failures are in the report alone.
 pub async fn refresh(
@@ -147,7 +157,7 @@ pub async fn refresh(
             return report;
         }
     };
-    let config = match read_config(ports, found.there).await {
+    let config = match read_config(settings, ports, found.there).await {
         Ok(config) => config,
         Err(error) => {
             report
@@ -240,7 +250,11 @@ async fn prepare_table(
     })
 }
 
-async fn read_config(ports: &RefreshPorts, table_there: bool) -> Result<Config, StepError> {
+async fn read_config(
+    settings: &RefreshSettings,
+    ports: &RefreshPorts,
+    table_there: bool,
+) -> Result<Config, StepError> {
     if !table_there {
         return Ok(Config::default());
     }
@@ -248,6 +262,11 @@ async fn read_config(ports: &RefreshPorts, table_there: bool) -> Result<Config, 
     match &config.schema {
         Some(schema) if schema.version > SCHEMA_VERSION => Err(NewerSchema {
             found: schema.version,
+        }
+        .into()),
+        Some(schema) if schema.github_url != settings.github_url => Err(OthersPool {
+            pool: settings.pool.clone(),
+            owner: schema.github_url.clone(),
         }
         .into()),
         Some(_) | None => Ok(config),

@@ -3,6 +3,7 @@
 //! `running → idle` in the table, then each machine's agent deregisters its runner and cleans up;
 //! only then does the queue list it. It may be repeated at any point, and by two jobs at once.
 
+mod act;
 mod look;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -11,14 +12,14 @@ use futures::future::join_all;
 use proto::{
     config::{Config, GithubTokens, Parameters, ResourceClass},
     ids::{InstanceId, Label},
-    instance::InstanceRecord,
-    message::PoolMessage,
     provision::Phase,
-    state::{State, Terminate, Transition},
-    table::{Outcome, TableError},
+    table::TableError,
 };
 
-use self::look::{Verdict, judge};
+use self::{
+    act::{Freed, end, free, pool},
+    look::{Verdict, judge},
+};
 use crate::{
     backoff::Looks,
     journal::{Journal, JournalError},
@@ -161,7 +162,10 @@ pub(crate) async fn give_back(
                 open.insert(id.clone(), generation);
             }
             Freed::Ended(generation, why) => unfit.push((id.clone(), generation, why)),
-            Freed::NotOurs => given.gone.push(id.clone()),
+            Freed::NotOurs(why) => {
+                console.say(format!("{id} is gone already: {why}"));
+                given.gone.push(id.clone());
+            }
         }
     }
     let mut looks = Looks::default();
@@ -229,99 +233,4 @@ pub(crate) async fn give_back(
     }
     end(world, unfit, &mut given, console).await?;
     Ok(given)
-}
-
-/// What freeing one machine came to; with the generation that it is in now.
-enum Freed {
-    Idle(u64),
-    Ended(u64, String),
-    NotOurs,
-}
-
-async fn free(world: &World, terms: &Terms<'_>, id: &InstanceId) -> Result<Freed, TableError> {
-    let transition = Transition::Release {
-        label: terms.label.clone(),
-        token: terms.tokens.map(|tokens| tokens.removal.clone()),
-        idle_time: terms.parameters.idle_time(),
-    };
-    let change = transition.change(world.now());
-    Ok(
-        match world.table.change_instance(&world.arn(id), &change).await? {
-            Outcome::Applied(record) => Freed::Idle(record.generation),
-            // Released before, by us or by another job of the run: go on where that ended.
-            Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
-                Freed::Idle(current.generation)
-            }
-            Outcome::Conflict(Some(current))
-                if current.label.as_ref() == Some(terms.label)
-                    && current.state != State::Terminated =>
-            {
-                Freed::Ended(current.generation, "its time was over".to_owned())
-            }
-            Outcome::Conflict(_) => Freed::NotOurs,
-        },
-    )
-}
-
-/// Lists clean machines, a queue at a time.
-async fn pool(
-    world: &World,
-    classes: &[ResourceClass],
-    clean: &[InstanceRecord],
-    console: &Console,
-) -> Result<(), GiveBackError> {
-    if clean.is_empty() {
-        return Ok(());
-    }
-    let now = world.now();
-    for class in classes {
-        let messages: Vec<PoolMessage> = clean
-            .iter()
-            .filter(|record| record.resource_class == class.name)
-            .map(|record| PoolMessage::of(record, now))
-            .collect();
-        if !messages.is_empty() {
-            world.pool.send(&class.queue_url, &messages).await?;
-        }
-    }
-    for record in clean {
-        console.say(format!("{} is back in the pool", record.id()));
-    }
-    Ok(())
-}
-
-/// Terminates machines that must not be pooled, if they are still in the generation looked at.
-async fn end(
-    world: &World,
-    unfit: Vec<(InstanceId, u64, String)>,
-    given: &mut GivenBack,
-    console: &Console,
-) -> Result<(), GiveBackError> {
-    let now = world.now();
-    let mut ended = Vec::new();
-    for (id, generation, why) in unfit {
-        let transition = Transition::Terminate {
-            reason: why.chars().take(200).collect(),
-            only: Terminate::Generation(generation),
-        };
-        match world
-            .table
-            .change_instance(&world.arn(&id), &transition.change(now))
-            .await?
-        {
-            Outcome::Applied(_) => {
-                console.say(format!("{id} is terminated: {why}"));
-                ended.push(id.clone());
-                given.terminated.push((id, why));
-            }
-            Outcome::Conflict(_) => given.gone.push(id),
-        }
-    }
-    if !ended.is_empty() {
-        for (id, error) in world.fleet.terminate(&ended).await? {
-            // Its record says terminated: its agent, or else refresh, ends it.
-            tracing::warn!("{id} could not be terminated: {error}");
-        }
-    }
-    Ok(())
 }

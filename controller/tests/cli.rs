@@ -81,6 +81,18 @@ fn what_provision_cannot_use_is_named() {
     );
     refused("provision", "max-runtime-min", "0", &["`0`"]);
     refused("provision", "name", "a,b", &["`a,b`"]);
+    refused("provision", "fallback", "on-demand", &["usage-class: spot"]);
+    refused("provision", "fallback", "maybe", &["none, on-demand"]);
+    refused("provision", "max-price", "0.05", &["usage-class: spot"]);
+    refused(
+        "provision",
+        "allocation-strategy",
+        "capacity-optimized",
+        &["not possible with on-demand", "allowed: lowest-price"],
+    );
+    for odd in ["0", "soon", "-1"] {
+        refused("release", "release-timeout-sec", odd, &[odd]);
+    }
     refused("release", "pool-name", "über", &["`über`"]);
     refused("release", "aws-region", "Frankfurt", &["`Frankfurt`"]);
 }
@@ -158,4 +170,35 @@ fn a_flag_goes_before_its_input() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("`x`"));
+}
+
+#[test]
+fn spot_inputs_are_checked_with_spot() {
+    for (input, value) in [
+        ("MAX-PRICE", "cheap"),
+        ("MAX-PRICE", "-1"),
+        ("MAX-PRICE", "1e3"),
+        ("ALLOCATION-STRATEGY", "prioritized"),
+    ] {
+        let name = format!("INPUT_{input}");
+        let env = [("INPUT_USAGE-CLASS", "spot"), (name.as_str(), value)];
+        let output = controller(&["provision"], &env);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{input}={value}: {error}");
+        assert!(error.contains(value), "{input}={value}: {error}");
+    }
+}
+
+#[test]
+fn json_is_one_object_also_for_a_failure() {
+    let output = controller(&["provision", "--json", "--instance-count", "x"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(answer["exitCode"], 2);
+    assert!(
+        answer["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("instance-count"))
+    );
 }

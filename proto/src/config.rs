@@ -17,6 +17,8 @@ pub struct Schema {
     pub version: u32,
     /// The table's ARN: it names the partition, region and account of the pool's machines.
     pub table_arn: String,
+    /// Where the pool's runners register: a pool serves one repository or organisation.
+    pub github_url: String,
 }
 
 /// A named size of machine, with its queue.

@@ -124,11 +124,12 @@ text_id!(
 );
 
 text_id!(
-    /// The name of a resource class, such as `large`.
+    /// The name of a resource class, such as `large`. Without a hyphen, so that a queue's name
+    /// (`paddock-<pool>-<class>`) tells one pool and class.
     ClassName,
     "resource class name",
-    "letters, digits, `_` and `-`, at most 20 of them",
-    |text| made_of(text, 20, "_-")
+    "letters, digits and `_`, at most 20 of them",
+    |text| made_of(text, 20, "_")
 );
 
 impl Label {

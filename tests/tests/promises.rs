@@ -6,7 +6,14 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proto::{instance::UsageClass, provision::Phase, state::State, table::Table};
+use proto::{
+    change::{Assign, Change, Clause},
+    instance::UsageClass,
+    provision::Phase,
+    signal::Report,
+    state::State,
+    table::Table,
+};
 use tests::{
     pool::Pool,
     workflow::{REPOSITORY, Running, Step},
@@ -231,13 +238,27 @@ async fn an_interrupted_spot_machine_is_reported_and_not_pooled() {
     let step = pool.provision_with(151, &spot).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let id = step.machines()[0].clone();
-    assert!(pool.yard.machines.interrupt_spot(&id));
-    // The agent looks every two seconds.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    // As its agent reports it.
+    let running = pool.table.instances_in(State::Running, None).await;
+    let running = running.expect("listed");
+    let record = running.iter().find(|record| record.id().as_str() == id);
+    let record = record.expect("its record");
+    let interrupted = Change {
+        when: vec![Clause::GenerationIs(record.generation)],
+        set: vec![Assign::Report(Report {
+            signal: proto::signal::Signal::Interrupted,
+            generation: record.generation,
+            at: record.since,
+            detail: None,
+        })],
+    };
+    let written = pool.table.change_instance(&record.arn, &interrupted).await;
+    written.expect("written");
     let step = pool.release(151).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(step.log.contains("1 back in the pool"), "{}", step.log);
-    assert!(step.log.contains(&id), "{}", step.log);
+    let said = format!("{id} is terminated: EC2 takes it away");
+    assert!(step.log.contains(&said), "{}", step.log);
     let step = pool.provision_with(152, &spot[..1]).await;
     assert_ne!(step.machines(), [id]);
     pool.yard.stop().await;
@@ -443,5 +464,48 @@ async fn what_a_killed_provision_leaves_refresh_or_the_next_attempt_heals() {
         pool.until_alive(0).await;
         assert_eq!(pool.journals(run).await[0].phase, Phase::RolledBack);
     }
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_one_object_on_stdout() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let command = |mode: &'static str| {
+        let mut command = tokio::process::Command::new(&pool.binaries.controller);
+        command
+            .args([mode, "--json"])
+            .env_clear()
+            .envs(pool.yard.controller_env(241, REPOSITORY));
+        command
+    };
+    let output = command("provision").output().await.expect("it runs");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(answer["label"], "241");
+    assert_eq!(answer["created"], 1);
+    let id = answer["machines"][0]["id"].as_str().expect("an id");
+    let output = command("release").output().await.expect("it runs");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(answer["pooled"][0], id);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("back in the pool"), "{log}");
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_provisions_use_the_pool_up_before_they_launch() {
+    let pool = Pool::new(Duration::ZERO).await;
+    warm(&pool, 250, "8").await;
+    let steps = futures::future::join_all((251..256).map(|run| pool.provision(run, "2"))).await;
+    let (mut reused, mut created) = (0, 0);
+    let mut machines = std::collections::BTreeSet::new();
+    for step in &steps {
+        assert_eq!(step.code, 0, "{}", step.log);
+        reused += step.number("reused").expect("a number");
+        created += step.number("created").expect("a number");
+        machines.extend(step.machines());
+    }
+    assert_eq!((reused, created, machines.len()), (8, 2, 10));
     pool.yard.stop().await;
 }

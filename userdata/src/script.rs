@@ -19,9 +19,16 @@ agent="$home/bin/agent"
 unit=/etc/systemd/system/paddock-agent.service
 
 say() { printf 'paddock: %s\n' "$*" >&2; }
-fail() { say "$*"; exit 1; }
-
 with_systemd() { [ -z "${PADDOCK_HOME:-}" ] && [ -d /run/systemd/system ]; }
+
+# A machine without agent would never end itself: after a while, in which one can look, it does.
+fail() {
+  say "$*"
+  if with_systemd; then
+    shutdown -h +10 "paddock: $*" || say "cannot switch off"
+  fi
+  exit 1
+}
 
 start() {
   with_systemd || exec "$agent" run
@@ -35,12 +42,17 @@ start() {
 Description=Paddock agent
 Wants=network-online.target
 After=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=$agent run
 Restart=always
 RestartSec=1
+StateDirectory=paddock
+StateDirectoryMode=0700
 KillMode=process
+OOMScoreAdjust=-900
+TasksMax=infinity
 
 [Install]
 WantedBy=multi-user.target
@@ -56,11 +68,11 @@ fi
 "#;
 
 const FETCH: &str = r#"
-mkdir -p "$home/bin"
+mkdir -p "$home/bin" || fail "cannot make the folder $home/bin"
 new="$home/bin/.agent.$$"
 trap 'rm -f "$new"' EXIT
 if command -v curl >/dev/null 2>&1; then
-  curl -fsSL --retry 5 --retry-connrefused --connect-timeout 10 -o "$new" "$url" ||
+  curl -fsSL --retry 5 --retry-connrefused --connect-timeout 10 --max-time 300 -o "$new" "$url" ||
     fail "cannot fetch the agent from $url"
 elif command -v wget >/dev/null 2>&1; then
   wget -q -T 30 -O "$new" "$url" || fail "cannot fetch the agent from $url"
@@ -69,8 +81,7 @@ else
 fi
 printf '%s  %s\n' "$sha256" "$new" | sha256sum -c - >/dev/null 2>&1 ||
   fail "the agent from $url has not the SHA-256 $sha256 that the pool expects; it was not started"
-chmod 755 "$new"
-mv -f "$new" "$agent"
+chmod 755 "$new" && mv -f "$new" "$agent" || fail "cannot put the agent in place"
 start
 "#;
 

@@ -14,20 +14,15 @@
 
 use std::time::Duration;
 
-use proto::{
-    instance::{InstanceRecord, Job},
-    state::State,
-};
+use proto::{instance::InstanceRecord, state::State};
 
 use super::{
-    Boot, Effect, Machine, Now, Said, Tenant, seconds,
+    Boot, Effect, Machine, Now, Tenant, seconds,
     tenancy::{Next, Phase, tenant_of},
 };
 
 /// Tries to register for one tenant.
 const CONFIGURE_TRIES: u32 = 4;
-/// How often a listener that ends by itself is brought back for one tenant.
-const COMEBACKS: u32 = 5;
 /// Tries to deregister. GitHub refuses while a job is assigned, and forgets an assignment that
 /// the runner does not take up within a minute; a listener takes it up within moments.
 const REMOVE_TRIES: u32 = 8;
@@ -36,16 +31,27 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause, and the one that the runner's own scripts make.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-fn pause(tries: u32) -> Duration {
+pub(super) fn pause(tries: u32) -> Duration {
     (FIRST_PAUSE * (1 << tries.clamp(1, 5)) / 2).min(LONGEST_PAUSE)
 }
 
 impl Machine {
     /// Whether the record's tenant is the one that the runner is for; none while that is unknown.
-    fn still_wanted(&self) -> Option<bool> {
+    ///
+    /// The generation alone tells: it grows with every change of the label.
+    pub(super) fn still_wanted(&self) -> Option<bool> {
         let tenant = self.tenancy.tenant.as_ref()?;
         let wanted = tenant_of(self.record.as_ref()?);
-        Some(wanted == Some((&tenant.label, tenant.generation)))
+        Some(wanted.is_some_and(|(_, generation)| generation == tenant.generation))
+    }
+
+    /// When the runner wants attention although nothing happens.
+    pub(super) fn drive_wake(&self) -> Option<Duration> {
+        let waits_for_record =
+            matches!(self.tenancy.phase, Phase::Paused { .. }) && self.still_wanted().is_none();
+        self.tenancy
+            .wake()
+            .filter(|_| matches!(self.boot, Boot::Done { .. }) && !waits_for_record)
     }
 
     /// The next step of the runner.
@@ -53,20 +59,24 @@ impl Machine {
         if !matches!(self.boot, Boot::Done { .. }) {
             return None;
         }
-        let unwanted = self.still_wanted() == Some(false);
+        let wanted = self.still_wanted();
+        let unwanted = wanted == Some(false);
         match self.tenancy.phase {
             Phase::Empty => self.begin(now),
             Phase::Paused { .. } | Phase::Starting | Phase::Failed { .. } if unwanted => {
                 self.part(now)
             }
             Phase::Listening if unwanted && self.job.is_none() => self.part(now),
-            Phase::Paused { until, next } if now.mono >= until => match next {
-                Next::Configure => self.configure(now),
-                Next::Listen => {
-                    self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
-                    Some(self.tenancy.listen())
+            // A new agent waits for the record: the tenant may be gone.
+            Phase::Paused { until, next } if wanted == Some(true) && now.mono >= until => {
+                match next {
+                    Next::Configure => self.configure(now),
+                    Next::Listen => {
+                        self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+                        Some(self.tenancy.listen())
+                    }
                 }
-            },
+            }
             Phase::Starting if now.mono >= self.tenancy.deadline => {
                 self.starting_overdue(now);
                 None
@@ -107,8 +117,15 @@ impl Machine {
     }
 
     fn configure(&mut self, now: Now) -> Option<Effect> {
-        if let Some(token) = self.record.as_ref().and_then(|record| record.token.clone()) {
-            self.tenancy.token = Some(token);
+        if let Some(record) = &self.record {
+            if let Some(token) = &record.token {
+                self.tenancy.token = Some(token.clone());
+            }
+            // A tenant that was found without its file lacks its label.
+            if let (Some(tenant), Some((label, _))) = (&mut self.tenancy.tenant, tenant_of(record))
+            {
+                tenant.label = label.clone();
+            }
         }
         let Some(token) = self.tenancy.token.clone() else {
             let cause =
@@ -117,6 +134,7 @@ impl Machine {
             return None;
         };
         self.tenancy.tries += 1;
+        self.tenancy.registered = true;
         self.tenancy.phase = Phase::Configuring;
         Some(Effect::Configure {
             tenant: self.tenancy.tenant.clone()?,
@@ -154,85 +172,20 @@ impl Machine {
         }
     }
 
-    fn registration_failed(&mut self, cause: String, now: Now) {
+    pub(super) fn registration_failed(&mut self, cause: String, now: Now) {
         self.note(now, &format!("the runner is not registered: {cause}"));
         self.tenancy.phase = Phase::Failed { cause };
     }
 
     fn starting_overdue(&mut self, now: Now) {
-        if self.tenancy.deadline == Duration::ZERO {
-            // Adopted a moment ago: it gets its time.
-            self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
-            return;
-        }
         let time = proto::time::human(seconds(self.config.times.registration));
         let cause = format!("the runner is configured but did not listen for jobs within {time}");
         self.registration_failed(cause, now);
     }
 
-    /// The listener said something.
-    pub(super) fn listener_said(&mut self, run: u64, said: Said, offset: u64, now: Now) {
-        if run != self.tenancy.run {
-            return;
-        }
-        self.tenancy.offset = offset;
-        match said {
-            Said::Listening => {}
-            Said::JobStarted(name) => {
-                tracing::info!(job = name, "a job starts");
-                let since = now.wall;
-                self.job = Some(Job { name, since });
-            }
-            Said::JobEnded => {
-                tracing::info!("the job ended");
-                self.job = None;
-            }
-        }
-        if matches!(self.tenancy.phase, Phase::Starting | Phase::Failed { .. }) {
-            tracing::info!("the runner listens");
-            self.tenancy.phase = Phase::Listening;
-        }
-    }
-
-    /// The listener ended.
-    pub(super) fn listener_ended(&mut self, run: u64, code: Option<i32>, tail: &str, now: Now) {
-        if run != self.tenancy.run {
-            return;
-        }
-        self.tenancy.listener = None;
-        self.job = None;
-        if !matches!(self.tenancy.phase, Phase::Starting | Phase::Listening)
-            || self.still_wanted() == Some(false)
-        {
-            return;
-        }
-        let code_text = code.map_or("a signal".to_owned(), |code| format!("exit code {code}"));
-        let cause = format!("the listener ended with {code_text}\n{tail}");
-        self.tenancy.comebacks += 1;
-        let next = match code {
-            // GitHub deleted the registration, or never had it.
-            Some(0 | 1) => Next::Configure,
-            // Trouble at GitHub; an update, which is switched off; a kill.
-            Some(2..=4) | None => Next::Listen,
-            // Session conflict, version deprecated, or unknown: trying again is no help.
-            Some(_) => return self.registration_failed(cause, now),
-        };
-        if self.tenancy.comebacks > COMEBACKS {
-            return self.registration_failed(cause, now);
-        }
-        self.note(now, &format!("{cause}; bringing it back"));
-        let until = now.mono + pause(self.tenancy.comebacks);
-        if next == Next::Configure {
-            self.tenancy.tries = 0;
-            self.tenancy.configured = false;
-        }
-        self.tenancy.deadline = until + seconds(self.config.times.registration);
-        self.tenancy.phase = Phase::Paused { until, next };
-    }
-
     /// The tenant is gone and no job runs: deregister, if there is something to deregister.
     fn part(&mut self, now: Now) -> Option<Effect> {
-        if !self.tenancy.configured {
+        if !self.tenancy.registered {
             return Some(self.tenancy.retire());
         }
         if !matches!(self.tenancy.phase, Phase::RemovePaused { .. }) {
@@ -247,7 +200,7 @@ impl Machine {
         };
         self.tenancy.tries += 1;
         self.tenancy.phase = Phase::Removing;
-        Some(Effect::Remove(token))
+        Some(Effect::Remove(token, self.tenancy.listener))
     }
 
     /// `remove` ended.
@@ -256,6 +209,7 @@ impl Machine {
             Ok(()) => {
                 // What is left to do needs no GitHub.
                 self.tenancy.configured = false;
+                self.tenancy.registered = false;
                 self.tenancy.phase = Phase::RemovePaused { until: now.mono };
             }
             Err(_) if self.job.is_some() => {

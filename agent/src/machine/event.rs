@@ -47,18 +47,32 @@ pub struct ListenerId {
 pub struct Saved {
     /// For whom.
     pub tenant: Tenant,
-    /// Whether the runner is registered at GitHub.
+    /// The runner program's version: a later agent need not ask it, for a job may be using it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether the runner is configured, and so may listen.
+    #[serde(default)]
     pub configured: bool,
+    /// Whether GitHub may know the runner: from the first try to configure until a removal.
+    #[serde(default = "perhaps")]
+    pub registered: bool,
     /// Whether it said that it listens.
+    #[serde(default)]
     pub listening: bool,
     /// The listener, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<ListenerId>,
     /// How much of the listener's output was understood.
+    #[serde(default)]
     pub offset: u64,
     /// The job that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
+}
+
+/// To deregister once too often does no harm.
+fn perhaps() -> bool {
+    true
 }
 
 /// A line of the listener's output that means something.
@@ -135,8 +149,8 @@ pub enum Effect {
     Listen(u64),
     /// Finds a listener again that an earlier agent started, and reads on from the offset.
     Adopt(u64, ListenerId, u64),
-    /// Deregisters the runner; answers with [`Event::Removed`].
-    Remove(Secret),
+    /// Deregisters the runner, whose idle listener is spared; answers with [`Event::Removed`].
+    Remove(Secret, Option<ListenerId>),
     /// Stops the listener and cleans the machine; answers with [`Event::Retired`].
     Retire(Option<ListenerId>),
     /// Remembers this across restarts.

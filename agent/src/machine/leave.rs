@@ -70,6 +70,7 @@ impl Machine {
                 return self.go(reason, false, now);
             }
             if matches!(self.boot, Boot::Failed { .. })
+                && self.tenancy.listener.is_none()
                 && record.says(proto::signal::Signal::Failed)
             {
                 self.failure_told.get_or_insert(now.mono);

@@ -14,10 +14,12 @@ mod calls;
 mod drive;
 mod event;
 mod leave;
+mod listening;
 mod speech;
 mod tenancy;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::time::Duration;
 
@@ -29,7 +31,12 @@ use proto::{
 };
 
 pub use self::event::{Answer, Call, Effect, Event, ListenerId, Now, Said, Saved, Tenant};
-use self::{calls::Calls, leave::Leaving, tenancy::Tenancy};
+use self::{
+    calls::Calls,
+    leave::Leaving,
+    tenancy::Tenancy,
+    text::{first_line, printable},
+};
 
 /// How far boot came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,20 +81,23 @@ pub struct Machine {
 const ERRORS_KEPT: usize = 5;
 
 impl Machine {
-    /// A machine that knows nothing but its configuration and what an earlier agent left:
-    /// what that one saved, and whether its listener is still alive.
-    pub fn new(config: AgentConfig, arn: InstanceArn, saved: Option<Saved>, alive: bool) -> Self {
+    /// A machine that knows nothing but its configuration and what an earlier agent left, with a
+    /// listener if that still lives.
+    pub fn new(config: AgentConfig, arn: InstanceArn, saved: Option<Saved>) -> Self {
+        let alive = saved.as_ref().is_some_and(|saved| saved.listener.is_some());
         let job = saved
             .as_ref()
             .filter(|_| alive)
             .and_then(|saved| saved.job.clone());
+        // A machine that had a tenant has booted. To look again could only do harm to its job.
+        let version = saved.as_ref().and_then(|saved| saved.version.clone());
         Self {
             arn,
             config,
-            boot: Boot::Running,
+            boot: version.map_or(Boot::Running, |version| Boot::Done { version }),
             record: None,
             recordless: Some(Duration::ZERO),
-            tenancy: Tenancy::restored(saved.as_ref(), alive),
+            tenancy: Tenancy::restored(saved.as_ref()),
             job,
             report: None,
             calls: Calls::default(),
@@ -101,7 +111,11 @@ impl Machine {
 
     /// What is to be done first.
     pub fn start(&mut self, now: Now) -> Vec<Effect> {
-        let mut effects = vec![Effect::Boot];
+        self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+        let mut effects = Vec::new();
+        if self.boot == Boot::Running {
+            effects.push(Effect::Boot);
+        }
         effects.extend(self.tenancy.adopt());
         effects.extend(self.decide(now));
         effects
@@ -137,7 +151,7 @@ impl Machine {
         }
         let mut effects: Vec<Effect> = self.drive(now).into_iter().collect();
         self.speak(now);
-        let saved = self.tenancy.save(self.job.as_ref());
+        let saved = self.tenancy.save(self.version(), self.job.as_ref());
         if saved != self.saved {
             self.saved.clone_from(&saved);
             effects.push(Effect::Save(saved));
@@ -151,20 +165,15 @@ impl Machine {
         if let Some(leaving) = &self.leaving {
             return leaving.wake();
         }
-        [
-            self.calls_wake(),
-            self.tenancy
-                .wake()
-                .filter(|_| matches!(self.boot, Boot::Done { .. })),
-            self.deadlines_wake(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(Duration::MAX)
+        [self.calls_wake(), self.drive_wake(), self.deadlines_wake()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     fn note(&mut self, now: Now, error: &str) {
+        let error = printable(error);
         tracing::warn!("{error}");
         self.errors.push(format!("{} {error}", now.wall));
         if self.errors.len() > ERRORS_KEPT {
@@ -180,6 +189,13 @@ impl Machine {
     /// How far boot came.
     pub fn boot(&self) -> &Boot {
         &self.boot
+    }
+
+    fn version(&self) -> Option<&str> {
+        match &self.boot {
+            Boot::Done { version } => Some(version),
+            Boot::Running | Boot::Failed { .. } => None,
+        }
     }
 
     /// The job that runs.
@@ -204,13 +220,10 @@ impl Machine {
 
     /// The runner program, once it is known.
     pub fn runner(&self) -> Option<Runner> {
-        match &self.boot {
-            Boot::Done { version } => Some(Runner {
-                version: version.clone(),
-                name: self.tenancy.registered_name().map(str::to_owned),
-            }),
-            Boot::Running | Boot::Failed { .. } => None,
-        }
+        Some(Runner {
+            version: self.version()?.to_owned(),
+            name: self.tenancy.registered_name().map(str::to_owned),
+        })
     }
 
     /// Whether the machine may be handed out, once that is known.
@@ -218,7 +231,7 @@ impl Machine {
         let reason = match &self.boot {
             Boot::Running => return None,
             Boot::Failed { .. } => Some("boot failed".to_owned()),
-            Boot::Done { .. } => self.tenancy.stuck().map(first_line),
+            Boot::Done { .. } => self.tenancy.ailment().map(first_line),
         };
         Some(Health {
             healthy: reason.is_none(),
@@ -252,19 +265,9 @@ impl Machine {
             signal,
             generation,
             at: now.wall,
-            detail: detail.map(Report::cut_detail),
+            detail: detail.map(|detail| Report::cut_detail(&printable(detail))),
         });
     }
-}
-
-/// Enough of a cause for a field that is written with every change of health.
-fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect()
 }
 
 fn seconds(seconds: f64) -> Duration {

@@ -19,6 +19,8 @@ impl Machine {
         }
         match &self.boot {
             Boot::Running => return,
+            // What lives has booted, whatever a later look found.
+            Boot::Failed { .. } if self.tenancy.listener.is_some() => return,
             Boot::Failed { detail } => {
                 let detail = detail.clone();
                 return self.say(Signal::Failed, generation, Some(&detail), now);
@@ -26,10 +28,7 @@ impl Machine {
             Boot::Done { .. } => {}
         }
         let wanted = tenant_of(record);
-        let mine = self
-            .tenancy
-            .tenant()
-            .is_some_and(|tenant| Some((&tenant.label, tenant.generation)) == wanted);
+        let mine = self.still_wanted() == Some(true);
         match (&self.tenancy.phase, wanted) {
             // A machine that was never given to anybody.
             (Phase::Empty, None) if state == State::Created => {

@@ -51,9 +51,12 @@ pub(super) enum Next {
 pub(super) struct Tenancy {
     pub(super) phase: Phase,
     pub(super) tenant: Option<Tenant>,
-    /// GitHub's registration token: for a registration that GitHub lost.
+    /// GitHub's registration token, until the runner listens: jobs run beside this process.
     pub(super) token: Option<Secret>,
+    /// The runner may listen.
     pub(super) configured: bool,
+    /// GitHub may know the runner.
+    pub(super) registered: bool,
     pub(super) listener: Option<ListenerId>,
     /// Numbers the listeners, so that a late word of an earlier one is not taken for this one's.
     pub(super) run: u64,
@@ -77,7 +80,8 @@ pub(super) fn tenant_of(record: &InstanceRecord) -> Option<(&Label, u64)> {
 
 impl Tenancy {
     /// Goes on where an earlier agent stopped.
-    pub(super) fn restored(saved: Option<&Saved>, alive: bool) -> Self {
+    pub(super) fn restored(saved: Option<&Saved>) -> Self {
+        let alive = saved.is_some_and(|saved| saved.listener.is_some());
         let at_once = Duration::ZERO;
         let phase = match saved {
             None => Phase::Empty,
@@ -97,7 +101,8 @@ impl Tenancy {
             tenant: saved.map(|saved| saved.tenant.clone()),
             token: None,
             configured: saved.is_some_and(|saved| saved.configured),
-            listener: saved.filter(|_| alive).and_then(|saved| saved.listener),
+            registered: saved.is_some_and(|saved| saved.registered),
+            listener: saved.and_then(|saved| saved.listener),
             run: 0,
             offset: saved.filter(|_| alive).map_or(0, |saved| saved.offset),
             tries: 0,
@@ -111,19 +116,17 @@ impl Tenancy {
         Some(Effect::Adopt(self.run, listener, self.offset))
     }
 
-    pub(super) fn save(&self, job: Option<&Job>) -> Option<Saved> {
+    pub(super) fn save(&self, version: Option<&str>, job: Option<&Job>) -> Option<Saved> {
         Some(Saved {
             tenant: self.tenant.clone()?,
+            version: version.map(str::to_owned),
             configured: self.configured,
+            registered: self.registered,
             listening: self.phase == Phase::Listening,
             listener: self.listener,
             offset: self.offset,
             job: job.cloned(),
         })
-    }
-
-    pub(super) fn tenant(&self) -> Option<&Tenant> {
-        self.tenant.as_ref()
     }
 
     pub(super) fn registered_name(&self) -> Option<&str> {
@@ -133,15 +136,15 @@ impl Tenancy {
             .map(|tenant| tenant.name.as_str())
     }
 
-    pub(super) fn stuck(&self) -> Option<&str> {
+    /// Why the machine should not be handed out.
+    pub(super) fn ailment(&self) -> Option<&str> {
         match &self.phase {
-            Phase::Stuck { cause } => Some(cause),
+            Phase::Failed { cause } | Phase::Stuck { cause } => Some(cause),
             Phase::Empty
             | Phase::Configuring
             | Phase::Paused { .. }
             | Phase::Starting
             | Phase::Listening
-            | Phase::Failed { .. }
             | Phase::Removing
             | Phase::RemovePaused { .. }
             | Phase::Retiring => None,

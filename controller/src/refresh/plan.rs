@@ -47,7 +47,7 @@ pub struct Observed {
 /// What to do, in this order.
 pub fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<Step> {
     let mut steps = Vec::new();
-    steps.extend(schema(observed));
+    steps.extend(schema(settings, observed));
     steps.extend(template(settings, observed));
     steps.extend(classes(settings, observed));
     steps.extend(parameters(settings, observed));
@@ -56,11 +56,12 @@ pub fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<S
     steps
 }
 
-fn schema(observed: &Observed) -> Option<Step> {
+fn schema(settings: &RefreshSettings, observed: &Observed) -> Option<Step> {
     let old = observed.config.schema.clone();
     let new = Schema {
         version: SCHEMA_VERSION,
         table_arn: observed.table_arn.clone(),
+        github_url: settings.github_url.clone(),
     };
     (old.as_ref() != Some(&new)).then_some(Step::PutSchema { old, new })
 }

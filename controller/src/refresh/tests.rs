@@ -22,6 +22,7 @@ use super::{
 };
 use crate::ports::{Machine, TemplateContent};
 
+const GITHUB_URL: &str = "https://github.com/acme/web-site";
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 /// The present at the start: late enough that things can have happened before.
@@ -40,6 +41,7 @@ impl Scene {
         fakes.with(|world| world.now = START);
         let settings = RefreshSettings {
             pool: "p".parse().unwrap(),
+            github_url: GITHUB_URL.into(),
             template: TemplateContent {
                 ami: "ami-1".into(),
                 iam_instance_profile: "paddock".into(),
@@ -254,6 +256,7 @@ async fn a_newer_schema_is_refused_with_words() {
     let newer = Schema {
         version: 99,
         table_arn: TABLE_ARN.into(),
+        github_url: GITHUB_URL.into(),
     };
     scene
         .table
@@ -265,6 +268,17 @@ async fn a_newer_schema_is_refused_with_words() {
     let (failed, error) = &report.failed[0];
     assert_eq!(*failed, Failed::Look("the configuration"));
     assert!(error.to_string().contains("schema 99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pool_of_another_repository_is_left_alone() {
+    let mut scene = Scene::made().await;
+    // Both repositories' default pool is `acme-web-site`.
+    scene.settings.github_url = "https://github.com/acme/web.site".into();
+    let report = scene.run().await;
+    assert_eq!(report.planned, []);
+    let (_, error) = &report.failed[0];
+    assert!(error.to_string().contains("another `pool-name`"), "{error}");
 }
 
 #[tokio::test]

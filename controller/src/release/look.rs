@@ -1,6 +1,6 @@
 //! Decides what a released machine's record says.
 
-use proto::{instance::InstanceRecord, signal::Signal};
+use proto::{instance::InstanceRecord, signal::Signal, state::State};
 
 /// What a look at a released machine says.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +50,32 @@ pub(super) fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict
     }
 }
 
+/// What became of a machine that is not the run's any more.
+pub(super) fn fate(record: Option<&InstanceRecord>) -> String {
+    let Some(record) = record else {
+        return "it has no record".to_owned();
+    };
+    let interrupted = record
+        .report
+        .as_ref()
+        .is_some_and(|report| report.signal == Signal::Interrupted);
+    match record.state {
+        State::Terminated if interrupted => "EC2 took it away (spot interruption)".to_owned(),
+        State::Terminated => {
+            let reason = record.reason.as_deref().unwrap_or("no reason given");
+            format!("terminated ({reason})")
+        }
+        State::Created | State::Idle | State::Claimed | State::Running => {
+            format!("{} for somebody else", record.state)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proto::{
         instance::{Health, Job},
         signal::Report,
-        state::State,
         time::Time,
     };
 

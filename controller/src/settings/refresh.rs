@@ -100,6 +100,7 @@ impl RefreshAndGithub {
             parameters: parameters(inputs)?,
             classes,
             pool,
+            github_url: agent_config.github_url,
             dry_run: inputs.dry_run,
         };
         Ok(Self {

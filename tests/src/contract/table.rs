@@ -496,6 +496,7 @@ async fn the_configuration_reads_back(table: &dyn Table) {
         ConfigItem::Schema(Schema {
             version: 1,
             table_arn: "arn".into(),
+            github_url: "https://github.com/acme/widgets".into(),
         }),
         ConfigItem::LaunchTemplate(LaunchTemplate {
             id: "lt-1".into(),

@@ -1,0 +1,197 @@
+//! The listener: its start, its words, its end.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use nix::{
+    sys::{
+        prctl,
+        signal::{Signal, kill, killpg},
+    },
+    unistd::Pid,
+};
+use tokio::{process::Child, sync::mpsc::UnboundedSender};
+
+use crate::{
+    command::tail,
+    files::private,
+    host::Machinery,
+    listener::Follow,
+    machine::{Event, ListenerId, Said},
+    ports::chain,
+    process::{self, Own},
+    runner,
+};
+
+/// An idle listener ends within a second of SIGINT; the runner's own service gives it this.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// How often a stopping listener is looked at.
+const STOP_LOOK: Duration = Duration::from_millis(20);
+/// How often the output is read until the listener listens: a run waits for it.
+const EAGER: Duration = Duration::from_millis(20);
+/// And from then on.
+const CALM: Duration = Duration::from_millis(100);
+/// Else the listener of a version that GitHub no longer takes ends as any other does.
+const DEPRECATED: &str = "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE";
+
+/// Starts the listener and follows it to its end.
+///
+/// It has its own process group and its output in a file: the agent's end is not its end.
+pub(crate) async fn listen(host: &Machinery, run: u64, events: &UnboundedSender<Event>) {
+    let log = host.log("listener");
+    let started = match runner::purge(host, None).await {
+        Ok(()) => start(host, &log),
+        Err(error) => Err(chain(&error)),
+    };
+    let mut child = match started {
+        Ok(child) => child,
+        Err(cause) => {
+            let text = format!("the listener cannot be started: {cause}");
+            return tell(events, Event::ListenerEnded(run, Some(-1), text));
+        }
+    };
+    let own = Own::child(child.id());
+    if let Some(pid) = own.pid() {
+        process::mortal(pid);
+    }
+    if let Some(id) = own.pid().and_then(process::identity) {
+        tell(events, Event::ListenerStarted(run, id));
+    }
+    let mut follow = Following::new(&log, 0, run, events);
+    let status = loop {
+        tokio::select! {
+            // Cancel-safe: an exit status that was not taken stays.
+            status = child.wait() => break status,
+            // Cancel-safe: only time passes.
+            () = tokio::time::sleep(follow.pause()) => follow.news(),
+        }
+    };
+    follow.news();
+    let code = status.ok().and_then(|status| status.code());
+    tell(events, Event::ListenerEnded(run, code, tail(&log)));
+}
+
+/// Follows a listener that an earlier agent started. Its exit code is not to be had.
+pub(crate) async fn adopt(
+    host: &Machinery,
+    run: u64,
+    listener: ListenerId,
+    offset: u64,
+    events: &UnboundedSender<Event>,
+) {
+    tracing::info!(pid = listener.pid, "the runner of an earlier agent goes on");
+    if let Err(error) = prctl::set_child_subreaper(true) {
+        tracing::warn!("what this runner's job leaves behind is harder to find: {error}");
+    }
+    let log = host.log("listener");
+    let mut follow = Following::new(&log, offset, run, events);
+    while process::is_alive(listener) {
+        follow.news();
+        tokio::time::sleep(follow.pause()).await;
+    }
+    follow.news();
+    tell(events, Event::ListenerEnded(run, None, tail(&log)));
+}
+
+fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
+    let account = host.account().map_err(|error| error.to_string())?;
+    let open = || -> io::Result<_> {
+        // From here on daemons of jobs come back to this process. Not earlier: what the
+        // operator's script starts for good belongs to the machine.
+        prctl::set_child_subreaper(true)?;
+        let file = private(log)?;
+        Ok((file.try_clone()?, file))
+    };
+    let (out, err) = open().map_err(|error| format!("{}: {error}", log.display()))?;
+    host.runner_command(&account)
+        .arg("run")
+        .env(DEPRECATED, "1")
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", host.listener_program().display()))
+}
+
+/// Tells news of the listener's output.
+struct Following<'a> {
+    path: PathBuf,
+    offset: u64,
+    file: Option<Follow>,
+    run: u64,
+    events: &'a UnboundedSender<Event>,
+    calm: bool,
+}
+
+impl<'a> Following<'a> {
+    fn new(path: &Path, offset: u64, run: u64, events: &'a UnboundedSender<Event>) -> Self {
+        Self {
+            path: path.to_owned(),
+            offset,
+            file: None,
+            run,
+            events,
+            calm: offset > 0,
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.calm { CALM } else { EAGER }
+    }
+
+    fn news(&mut self) {
+        match self.read() {
+            Ok(news) => {
+                for (said, offset) in news {
+                    self.calm |= said == Said::Listening;
+                    tell(self.events, Event::ListenerSaid(self.run, said, offset));
+                }
+            }
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}", self.path.display());
+                self.file = None;
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<Vec<(Said, u64)>> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Follow::open(&self.path, self.offset)?),
+        };
+        let news = file.news()?;
+        if let Some((_, offset)) = news.last() {
+            self.offset = *offset;
+        }
+        Ok(news)
+    }
+}
+
+fn tell(events: &UnboundedSender<Event>, event: Event) {
+    // The loop is over when nobody hears it.
+    let _ = events.send(event);
+}
+
+/// Stops an idle listener: asks, waits, and then does not ask.
+pub(crate) async fn stop(listener: ListenerId) {
+    let pid = Pid::from_raw(listener.pid);
+    if !process::is_alive(listener) {
+        return;
+    }
+    // Signals fail when it just ended, which is what is wanted.
+    let _ = kill(pid, Signal::SIGINT);
+    let gone = async {
+        while process::is_alive(listener) {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(STOP_WITHIN, gone).await.is_err() {
+        tracing::warn!("the listener does not stop: killing it");
+        let _ = killpg(pid, Signal::SIGKILL);
+    }
+}

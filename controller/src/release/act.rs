@@ -1,0 +1,116 @@
+//! The single steps of a release: each a write to the table, or a call that follows one.
+
+use proto::{
+    config::ResourceClass,
+    ids::InstanceId,
+    instance::InstanceRecord,
+    message::PoolMessage,
+    state::{State, Terminate, Transition},
+    table::{Outcome, TableError},
+};
+
+use super::{GiveBackError, GivenBack, Terms, look::fate};
+use crate::{output::Console, world::World};
+
+/// What freeing one machine came to; with the generation that it is in now.
+pub(super) enum Freed {
+    /// Idle, in this generation; its agent deregisters it.
+    Idle(u64),
+    /// Its time is over: to be terminated, and why.
+    Ended(u64, String),
+    /// Gone, or another run's by now; in words.
+    NotOurs(String),
+}
+
+/// Takes a machine from its run.
+pub(super) async fn free(
+    world: &World,
+    terms: &Terms<'_>,
+    id: &InstanceId,
+) -> Result<Freed, TableError> {
+    let transition = Transition::Release {
+        label: terms.label.clone(),
+        token: terms.tokens.map(|tokens| tokens.removal.clone()),
+        idle_time: terms.parameters.idle_time(),
+    };
+    let change = transition.change(world.now());
+    Ok(
+        match world.table.change_instance(&world.arn(id), &change).await? {
+            Outcome::Applied(record) => Freed::Idle(record.generation),
+            // Released before, by us or by another job of the run: go on where that ended.
+            Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
+                Freed::Idle(current.generation)
+            }
+            Outcome::Conflict(Some(current))
+                if current.label.as_ref() == Some(terms.label)
+                    && current.state != State::Terminated =>
+            {
+                Freed::Ended(current.generation, "its time was over".to_owned())
+            }
+            Outcome::Conflict(current) => Freed::NotOurs(fate(current.as_ref())),
+        },
+    )
+}
+
+/// Lists clean machines, a queue at a time.
+pub(super) async fn pool(
+    world: &World,
+    classes: &[ResourceClass],
+    clean: &[InstanceRecord],
+    console: &Console,
+) -> Result<(), GiveBackError> {
+    if clean.is_empty() {
+        return Ok(());
+    }
+    let now = world.now();
+    for class in classes {
+        let messages: Vec<PoolMessage> = clean
+            .iter()
+            .filter(|record| record.resource_class == class.name)
+            .map(|record| PoolMessage::of(record, now))
+            .collect();
+        if !messages.is_empty() {
+            world.pool.send(&class.queue_url, &messages).await?;
+        }
+    }
+    for record in clean {
+        console.say(format!("{} is back in the pool", record.id()));
+    }
+    Ok(())
+}
+
+/// Terminates machines that must not be pooled, if they are still in the generation looked at.
+pub(super) async fn end(
+    world: &World,
+    unfit: Vec<(InstanceId, u64, String)>,
+    given: &mut GivenBack,
+    console: &Console,
+) -> Result<(), GiveBackError> {
+    let now = world.now();
+    let mut ended = Vec::new();
+    for (id, generation, why) in unfit {
+        let transition = Transition::Terminate {
+            reason: why.chars().take(200).collect(),
+            only: Terminate::Generation(generation),
+        };
+        match world
+            .table
+            .change_instance(&world.arn(&id), &transition.change(now))
+            .await?
+        {
+            Outcome::Applied(_) => {
+                console.say(format!("{id} is terminated: {why}"));
+                ended.push(id.clone());
+                given.terminated.push((id, why));
+            }
+            Outcome::Conflict(_) => given.gone.push(id),
+        }
+    }
+    if !ended.is_empty() {
+        for (id, error) in world.fleet.terminate(&ended).await? {
+            // Its record says terminated: its agent, or else refresh, ends it.
+            tracing::warn!("{id} could not be terminated: {error}");
+        }
+    }
+    Ok(())
+}
