@@ -94,6 +94,12 @@ pub struct RefreshInputs {
     /// Seconds that a machine may wait in the pool [default: 420].
     #[arg(long, env = "INPUT_IDLE-TIME-SEC")]
     pub idle_time_sec: Option<String>,
+    /// Jobs after which a machine is terminated rather than pooled [default: no limit].
+    #[arg(long, env = "INPUT_MAX-JOBS")]
+    pub max_jobs: Option<String>,
+    /// Minutes after which a machine is terminated rather than pooled [default: no limit].
+    #[arg(long, env = "INPUT_MAX-AGE-MIN")]
+    pub max_age_min: Option<String>,
     /// Shell script that each machine runs once as root before it is ready.
     #[arg(long, env = "INPUT_PRE-RUNNER-SCRIPT")]
     pub pre_runner_script: Option<String>,

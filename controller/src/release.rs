@@ -18,7 +18,7 @@ use proto::{
 
 use self::{
     act::{Freed, end, free, pool},
-    look::{Verdict, judge},
+    look::{Verdict, judge, worn_out},
 };
 use crate::{
     backoff::Looks,
@@ -180,15 +180,9 @@ pub(crate) async fn give_back(
             let verdict = judge(record, *generation);
             match (verdict, record) {
                 (Verdict::Clean, Some(record)) => {
-                    match terms.template_version {
-                        Some(version) if version != record.template_version => {
-                            unfit.push((
-                                id.clone(),
-                                *generation,
-                                "its launch template is old".into(),
-                            ));
-                        }
-                        Some(_) | None => clean.push(record.clone()),
+                    match worn_out(record, terms, now) {
+                        Some(why) => unfit.push((id.clone(), *generation, why)),
+                        None => clean.push(record.clone()),
                     }
                     false
                 }

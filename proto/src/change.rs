@@ -64,6 +64,8 @@ pub enum Assign {
     Runner(Runner),
     /// The job that runs, or none.
     Job(Option<Job>),
+    /// How many jobs ended on the machine.
+    Jobs(u32),
     /// The machine's health.
     Health(Health),
 }
@@ -146,6 +148,7 @@ impl Assign {
             Self::Report(report) => record.report = Some(report.clone()),
             Self::Runner(runner) => record.runner = Some(runner.clone()),
             Self::Job(job) => record.job.clone_from(job),
+            Self::Jobs(jobs) => record.jobs = *jobs,
             Self::Health(health) => record.health = Some(health.clone()),
         }
     }

@@ -55,6 +55,12 @@ pub struct Parameters {
     pub subnet_ids: Vec<String>,
     /// How long a machine may stay idle.
     pub idle_time_sec: u64,
+    /// So many jobs at most run on a machine, if there is a limit: then it is not pooled again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_jobs: Option<u32>,
+    /// A machine older than this is not pooled again, if there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_sec: Option<u64>,
     /// How long a run may keep a machine, unless provision says otherwise.
     pub max_runtime_sec: u64,
     /// How long a claimed machine may take to register.

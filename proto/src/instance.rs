@@ -161,6 +161,9 @@ pub struct InstanceRecord {
     /// The job that runs. Agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
+    /// How many jobs ended on the machine. Agent.
+    #[serde(default)]
+    pub jobs: u32,
     /// Agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -197,6 +200,7 @@ impl InstanceRecord {
             report: None,
             runner: None,
             job: None,
+            jobs: 0,
             health: None,
         }
     }

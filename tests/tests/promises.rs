@@ -509,3 +509,44 @@ async fn racing_provisions_use_the_pool_up_before_they_launch() {
     assert_eq!((reused, created, machines.len()), (8, 2, 10));
     pool.yard.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_has_run_its_jobs_is_not_pooled_again() {
+    let pool = Pool::new(Duration::ZERO).await;
+    pool.hurry(|parameters| parameters.max_jobs = Some(1)).await;
+    let step = pool.provision(901, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    pool.yard.github.add_run(901, REPOSITORY);
+    let job = pool.yard.github.enqueue(Job {
+        run_id: 901,
+        name: "the only one".into(),
+        labels: vec!["901".into()],
+        steps: vec!["true".into()],
+        env: std::collections::BTreeMap::new(),
+    });
+    pool.yard
+        .github
+        .wait_job(job, Duration::from_secs(30))
+        .await
+        .expect("the job ends");
+    let step = pool.release(901).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("it has run 1 jobs"), "{}", step.log);
+    pool.until_alive(0).await;
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_of_age_is_not_pooled_again() {
+    let pool = Pool::new(Duration::ZERO).await;
+    pool.hurry(|parameters| parameters.max_age_sec = Some(0))
+        .await;
+    assert_eq!(pool.provision(902, "1").await.code, 0);
+    let step = pool.release(902).await;
+    assert!(
+        step.log.contains("0 back in the pool, 1 terminated"),
+        "{}",
+        step.log
+    );
+    pool.yard.stop().await;
+}

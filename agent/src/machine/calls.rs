@@ -160,6 +160,11 @@ impl Machine {
             .chain(runner.map(Assign::Runner))
             .chain(health.map(Assign::Health))
             .chain(differs(record.job != self.job).map(|()| Assign::Job(self.job.clone())))
+            .chain(
+                self.jobs
+                    .filter(|jobs| record.jobs != *jobs)
+                    .map(Assign::Jobs),
+            )
             .collect()
     }
 

@@ -31,6 +31,8 @@ impl Machine {
             Said::JobEnded => {
                 tracing::info!("the job ended");
                 self.job = None;
+                let before = self.record.as_ref().map_or(0, |record| record.jobs);
+                self.jobs = Some(self.jobs.unwrap_or(before) + 1);
             }
         }
         if matches!(self.tenancy.phase, Phase::Starting | Phase::Failed { .. }) {

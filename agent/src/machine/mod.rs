@@ -66,6 +66,8 @@ pub struct Machine {
     recordless: Option<Duration>,
     tenancy: Tenancy,
     job: Option<Job>,
+    /// How many jobs ended here, once one has ended under this agent.
+    jobs: Option<u32>,
     report: Option<Report>,
     calls: Calls,
     /// When the present state's time, and the grace after it, are over.
@@ -99,6 +101,7 @@ impl Machine {
             recordless: Some(Duration::ZERO),
             tenancy: Tenancy::restored(saved.as_ref()),
             job,
+            jobs: None,
             report: None,
             calls: Calls::default(),
             expires: None,

@@ -262,6 +262,7 @@ impl Saga<'_> {
             report: None,
             runner: None,
             job: None,
+            jobs: 0,
             health: None,
         }
     }

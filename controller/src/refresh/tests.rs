@@ -53,6 +53,8 @@ impl Scene {
             parameters: Parameters {
                 subnet_ids: vec!["subnet-1".into()],
                 idle_time_sec: 420,
+                max_jobs: None,
+                max_age_sec: None,
                 max_runtime_sec: 1800,
                 claim_timeout_sec: 30,
                 fleet_timeout_sec: 180,
@@ -195,6 +197,7 @@ fn record(n: u8, state: State) -> InstanceRecord {
         }),
         runner: None,
         job: None,
+        jobs: 0,
         health: None,
     }
 }

@@ -1,6 +1,14 @@
 //! Decides what a released machine's record says.
 
-use proto::{instance::InstanceRecord, signal::Signal, state::State};
+use proto::{
+    config::Parameters,
+    instance::InstanceRecord,
+    signal::Signal,
+    state::State,
+    time::{Time, human},
+};
+
+use super::Terms;
 
 /// What a look at a released machine says.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +26,31 @@ pub(super) enum Verdict {
 }
 
 const INTERRUPTED: &str = "EC2 takes it away (spot interruption)";
+
+/// Why a clean machine is not pooled again, if so.
+pub(super) fn worn_out(record: &InstanceRecord, terms: &Terms<'_>, now: Time) -> Option<String> {
+    let Parameters {
+        max_jobs,
+        max_age_sec,
+        ..
+    } = *terms.parameters;
+    let age = now.since(record.created_at);
+    if terms
+        .template_version
+        .is_some_and(|version| version != record.template_version)
+    {
+        Some("its launch template is old".to_owned())
+    } else if let Some(most) = max_jobs.filter(|most| record.jobs >= *most) {
+        Some(format!(
+            "it has run {} jobs, of {most} at most",
+            record.jobs
+        ))
+    } else if max_age_sec.is_some_and(|most| age.as_secs() >= most) {
+        Some(format!("it is {} old", human(age)))
+    } else {
+        None
+    }
+}
 
 /// Judges a machine that was freed in `generation`.
 pub(super) fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {

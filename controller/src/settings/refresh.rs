@@ -126,6 +126,10 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
             |item| item.starts_with("subnet-"),
             "give one or more ids, subnet-…",
         )?,
+        max_jobs: limit("max-jobs", inputs.max_jobs.as_ref(), 1_000_000)?
+            .map(|jobs| u32::try_from(jobs).unwrap_or(u32::MAX)),
+        max_age_sec: limit("max-age-min", inputs.max_age_min.as_ref(), 43_200)?
+            .map(|minutes| minutes * 60),
         idle_time_sec: positive(
             "idle-time-sec",
             inputs.idle_time_sec.as_ref(),
@@ -144,6 +148,13 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
         release_timeout_sec: 120,
         healthy_within_sec: 15,
     })
+}
+
+/// A limit, if one is given.
+fn limit(input: &'static str, text: Option<&String>, most: u64) -> Result<Option<u64>, BadInput> {
+    given(text)
+        .map(|_| positive(input, text, 1, most))
+        .transpose()
 }
 
 fn runner_release(version: Option<&str>) -> Result<Option<RunnerRelease>, BadInput> {

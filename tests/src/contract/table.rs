@@ -144,6 +144,7 @@ async fn every_field_survives(table: &dyn Table) {
             name: "build (linux)".into(),
             since: at(3),
         }),
+        jobs: 3,
         health: Some(Health {
             healthy: false,
             reason: Some("disk".into()),
@@ -508,6 +509,8 @@ async fn the_configuration_reads_back(table: &dyn Table) {
         ConfigItem::Parameters(Parameters {
             subnet_ids: vec!["subnet-1".into(), "subnet-2".into()],
             idle_time_sec: 1,
+            max_jobs: Some(7),
+            max_age_sec: None,
             max_runtime_sec: 2,
             claim_timeout_sec: 3,
             fleet_timeout_sec: 4,

@@ -135,6 +135,7 @@ impl Expression {
             Assign::Report(report) => self.set("report", report),
             Assign::Runner(runner) => self.set("runner", runner),
             Assign::Job(job) => self.set_or_remove("job", job.as_ref()),
+            Assign::Jobs(jobs) => self.set("jobs", jobs),
             Assign::Health(health) => self.set("health", health),
         }
     }
