@@ -65,7 +65,6 @@ fn stale(id: &str) -> PoolMessage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "selection gives back leased messages that it could have claimed instead of stale ones"]
 async fn messages_of_machines_that_ended_do_not_hide_idle_ones_behind_them() {
     let _alone = TRACK.lock().await;
     let binaries = Binaries::build().expect("the programs build");

@@ -2,7 +2,10 @@
 //!
 //! A message is leased, not deleted on receipt: a controller that dies here loses no machine.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use proto::{
@@ -121,7 +124,7 @@ impl Saga<'_> {
         };
         while self.held.len() < wanted && !hoped_for.is_subset(&seen) {
             let leases = self.world.pool.receive(&queue, LONG_POLL, LEASE).await?;
-            let (mut candidates, mut useless) = (Vec::new(), Vec::new());
+            let (mut fit, mut useless) = (VecDeque::new(), Vec::new());
             let mut anything_new = false;
             for lease in leases {
                 let message = match PoolMessage::parse(&lease.body) {
@@ -146,17 +149,20 @@ impl Saga<'_> {
                 let request = self.request_now();
                 let version = self.setup.template.version;
                 match unsuitable(&message, &request, &self.setup.class, version) {
-                    None if self.held.len() + candidates.len() < wanted => {
-                        candidates.push((message, lease.handle));
-                    }
-                    None => not_for_us.push(lease.handle),
+                    None => fit.push_back((message, lease.handle)),
                     Some(why) => {
                         tracing::debug!("{} will not do: {why:?}", message.id);
                         not_for_us.push(lease.handle);
                     }
                 }
             }
-            useless.extend(self.claim_all(candidates).await?);
+            // Where a message proves stale, the next one steps in.
+            while self.held.len() < wanted && !fit.is_empty() {
+                let missing = (wanted - self.held.len()).min(fit.len());
+                let candidates = fit.drain(..missing).collect();
+                useless.extend(self.claim_all(candidates).await?);
+            }
+            not_for_us.extend(fit.into_iter().map(|(_, handle)| handle));
             if !useless.is_empty() {
                 self.world.pool.delete(&queue, &useless).await?;
             }
