@@ -69,6 +69,10 @@ pub async fn run(
         }
         let wake = machine.wake().min(world.now().mono + LONGEST_SLEEP);
         let event = tokio::select! {
+            // In this order, not by lot: a simulation replays what happened here. What is first
+            // cannot starve the others: a shutdown comes once, and an event may always come
+            // before the time is up.
+            biased;
             // Cancel-safe: the same future is asked again, or the loop is over.
             () = &mut shutdown => break,
             // Cancel-safe: an event that was not received stays in the channel. It never closes,

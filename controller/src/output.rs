@@ -18,12 +18,16 @@ use serde_json::{Value, json};
 use crate::{backoff::PROGRESS, provision::Provisioned, release::GivenBack};
 
 /// The step's log and GitHub's files.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Console {
     outputs: Option<PathBuf>,
     summary: Option<PathBuf>,
     json: bool,
+    listener: Option<Listener>,
 }
+
+/// Who takes the lines of the log in the place of stdout.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A step that failed, as it is told.
 #[derive(Debug)]
@@ -61,6 +65,16 @@ impl Console {
             outputs: path(outputs),
             summary: path(summary),
             json,
+            listener: None,
+        }
+    }
+
+    /// A log whose lines go to `listener` alone: for whoever runs a command as a part of a larger
+    /// program, as the simulation does.
+    pub fn heard_by(listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self {
+            listener: Some(Box::new(listener)),
+            ..Self::default()
         }
     }
 
@@ -70,6 +84,9 @@ impl Console {
     }
 
     fn print(&self, line: impl Display) {
+        if let Some(listener) = &self.listener {
+            return listener(&line.to_string());
+        }
         // A closed pipe must not take the roll-back down.
         let _ = if self.json {
             writeln!(io::stderr().lock(), "{line}")

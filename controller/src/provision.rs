@@ -106,6 +106,8 @@ struct Saga<'a> {
 /// # Errors
 ///
 /// A [`Failure`]: everything was given back or terminated, apart from what it names.
+// Where it waits for two things at once it looks at them in order, not by lot: a simulation
+// replays what happened here.
 pub async fn provision(
     world: &World,
     settings: &ProvisionSettings,
@@ -117,6 +119,7 @@ pub async fn provision(
     let started = world.now();
     let setup = Setup::new(config, settings, started)?;
     let prepared = tokio::select! {
+        biased;
         prepared = prepare::prepare(world, settings, &setup, console) => prepared?,
         () = cancelled.cancelled() => return Err(ProvisionError::Cancelled.into()),
     };
@@ -126,6 +129,7 @@ pub async fn provision(
     };
     let record = prepare::first_record(world, settings, &setup, revision, &client_token);
     let opened = tokio::select! {
+        biased;
         opened = Journal::open(world, record.clone()) => opened,
         () = cancelled.cancelled() => {
             let left = undo::abandon(world, &record).await.err();
@@ -149,6 +153,7 @@ pub async fn provision(
     };
     saga.spent("prepare", started);
     let result = tokio::select! {
+        biased;
         // Dropped in the middle of a call when the step is cancelled: the journal and the label
         // say what has to be taken back.
         result = saga.forward() => result,
@@ -261,6 +266,7 @@ impl Saga<'_> {
             let orderly = undo::roll_back(world, journal, &self.setup, error, self.console);
             // A step that is cancelled meanwhile has no time left for order.
             let result = tokio::select! {
+                biased;
                 result = orderly => Some(result),
                 () = cancelled.cancelled() => None,
             };

@@ -260,6 +260,7 @@ async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
         pool: Arc::new(SqsPool::new(clients.sqs)),
         fleet: Arc::new(Ec2Fleet::new(clients.ec2)),
         clock: Arc::new(SystemClock),
+        chance: Arc::new(rand::random),
     };
     Ok((world, config))
 }

@@ -25,6 +25,8 @@ pub struct World {
     pub fleet: Arc<dyn Fleet>,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// A random number in 0..1, for pauses that are not to be alike.
+    pub chance: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl World {

@@ -160,7 +160,7 @@ impl Saga<'_> {
                     .is_none_or(|code| advice::advice(code).0 == advice::Kind::Later),
             };
             let pause = backoff
-                .pause(rand::random())
+                .pause((self.world.chance)())
                 .filter(|_| throttled && self.world.now() < self.deadline);
             match (pause, answer) {
                 (Some(pause), answer) => {
