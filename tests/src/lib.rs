@@ -7,5 +7,6 @@ pub mod contract;
 pub mod ministack;
 pub mod pool;
 pub mod story;
+pub mod tools;
 pub mod workflow;
 pub mod yard;

@@ -7,12 +7,17 @@ use std::{
     fs::File,
     io,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
 
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    task::spawn_blocking,
+};
+
+use crate::tools::Tools;
 
 /// Starting takes half a second; a busy computer may take its time.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -32,10 +37,10 @@ impl Ministack {
     /// When it cannot be installed or does not start.
     pub async fn start() -> io::Result<Self> {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let program = install(&target.join("ministack")).await?;
+        let tools = spawn_blocking(|| Tools::install("ministack", "requirements.txt")).await??;
         let port = free_port()?;
         let log = File::create(target.join(format!("ministack-{port}.log")))?;
-        let process = Command::new(program)
+        let process = Command::new(tools.program("ministack"))
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
             .env("MINISTACK_HOST", "127.0.0.1")
@@ -75,44 +80,4 @@ impl Ministack {
 /// A port that was free a moment ago.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// The program in its virtual environment, made if it is not there whole.
-async fn install(folder: &Path) -> io::Result<PathBuf> {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt");
-    let wanted = std::fs::read(&requirements)?;
-    let done = folder.join("installed");
-    let program = folder.join("bin/ministack");
-    // Written last: a half-made environment is never taken for a whole one.
-    if std::fs::read(&done).is_ok_and(|have| have == wanted) {
-        return Ok(program);
-    }
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(folder))
-    .await?;
-    run(Command::new(folder.join("bin/pip"))
-        .args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ])
-        .arg(&requirements))
-    .await?;
-    std::fs::write(done, wanted)?;
-    Ok(program)
-}
-
-async fn run(command: &mut Command) -> io::Result<()> {
-    let output = command.stdin(Stdio::null()).output().await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let error = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{:?}: {}: {error}",
-        command.as_std(),
-        output.status
-    )))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -25,10 +25,15 @@ pub(super) struct Archive {
 }
 
 pub(super) fn router() -> Router<Arc<Shared>> {
-    Router::new().route(
-        "/actions/runner/releases/download/{version}/{file}",
-        get(download),
-    )
+    Router::new()
+        .route(
+            "/actions/runner/releases/download/{version}/{file}",
+            get(download),
+        )
+        .route(
+            "/{owner}/{repository}/releases/download/{version}/{file}",
+            get(asset),
+        )
 }
 
 fn file_name() -> String {
@@ -95,6 +100,16 @@ async fn download(
         archive.bytes.clone(),
     )
         .into_response())
+}
+
+/// A file of a release that a test published.
+async fn asset(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+    let missing = || Problem::new(StatusCode::NOT_FOUND, "Not Found");
+    let file = shared
+        .quietly(|state| state.assets.get(uri.path()).cloned())
+        .ok_or_else(missing)?;
+    let bytes = tokio::fs::read(file).await.map_err(|_| missing())?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 async fn archive(shared: &Shared) -> Result<&Archive, Problem> {

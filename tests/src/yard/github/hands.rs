@@ -1,5 +1,6 @@
 //! What a test may do to GitHub and see of it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -22,6 +23,14 @@ impl GitHub {
     /// Makes every registration and remove token worthless.
     pub fn expire_runner_tokens(&self) {
         self.shared.quietly(super::state::State::expire_tokens);
+    }
+
+    /// Publishes a file as part of a repository's release.
+    pub fn publish(&self, repository: &str, tag: &str, name: &str, file: &Path) {
+        let path = format!("/{repository}/releases/download/{tag}/{name}");
+        self.shared.quietly(|state| {
+            state.assets.insert(path, file.to_owned());
+        });
     }
 
     /// Puts a job into the queue.

@@ -1,6 +1,7 @@
 //! Everything that GitHub remembers, and the rules that tie it together.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub(super) runs: BTreeMap<u64, RunView>,
     pub(super) calls: Vec<Call>,
     pub(super) faults: Faults,
+    /// Files of releases, by the path of their address.
+    pub(super) assets: BTreeMap<String, PathBuf>,
     tokens: HashMap<String, Token>,
     /// Number of online runners at the last sweep.
     online: usize,
@@ -70,6 +73,7 @@ impl State {
             runs: BTreeMap::new(),
             calls: Vec::new(),
             faults: Faults::default(),
+            assets: BTreeMap::new(),
             tokens: HashMap::new(),
             online: 0,
         }
