@@ -4,7 +4,10 @@ use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use proto::time::{Clock, SystemClock};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -128,7 +131,7 @@ fn daemon(settings: &Settings) -> Result<(), Cause> {
                     _ = interrupt.recv() => {}
                 }
             };
-            start(settings, shutdown).await
+            start(settings, Instant::now(), shutdown).await
         })
 }
 

@@ -225,3 +225,25 @@ impl Host for Machinery {
         process::reap();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_folder_is_the_agents_alone_whatever_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let new = folder.path().join("deep/state");
+        make_private(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        make_private(&open).unwrap();
+        assert_eq!(mode(&open), 0o700);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = make_private(&folder.path().join("file")).unwrap_err();
+        assert!(error.contains("file"), "{error}");
+    }
+}

@@ -1,25 +1,25 @@
 //! Processes, as `/proc` shows them.
 
+mod belongings;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::MetadataExt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::{
     sys::{
-        signal::{Signal, kill, killpg},
+        signal::{Signal, killpg},
         wait::{WaitPidFlag, waitpid},
     },
     unistd::Pid,
 };
 
+pub(crate) use self::belongings::Belongings;
 use crate::machine::ListenerId;
 
-/// How long killed processes may take to go.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The kernel tears processes down on its own time.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -139,148 +139,17 @@ pub(crate) fn this() -> i32 {
     Pid::this().as_raw()
 }
 
-/// Which processes belong to the jobs of this machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Belongings {
-    /// `NAME=value` in the environment of the runner and of whatever it starts.
-    pub(crate) mark: String,
-    /// The user that only the runner has, if there is such.
-    pub(crate) user: Option<u32>,
-    /// The agent, all of whose descendants are a job's: what detached itself comes back to it, for
-    /// it is a subreaper.
-    pub(crate) agent: Option<i32>,
+/// Whether a process has this user in any of its roles. Not the owner of its folder in `/proc`: a
+/// process that asked not to be dumped, such as `ssh-agent`, has root's.
+fn has_user(pid: i32, user: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .is_some_and(|users| users.split_whitespace().any(|one| one.parse() == Ok(user)))
 }
 
-impl Belongings {
-    /// Those that carry the mark or have the user, and all descendants of those and of the agent.
-    fn find(&self) -> BTreeMap<i32, Stat> {
-        let all = all();
-        let own = this();
-        let mut found: BTreeSet<i32> = all
-            .keys()
-            .copied()
-            .filter(|pid| *pid != own && self.bears(*pid))
-            .collect();
-        loop {
-            let more: Vec<i32> = all
-                .iter()
-                .filter(|(pid, stat)| {
-                    **pid != own
-                        && !found.contains(pid)
-                        && (self.agent == Some(stat.parent) || found.contains(&stat.parent))
-                })
-                .map(|(pid, _)| *pid)
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
-        all.into_iter()
-            .filter(|(pid, _)| found.contains(pid))
-            .collect()
-    }
-
-    fn bears(&self, pid: i32) -> bool {
-        let marked = || {
-            // Unreadable: gone, or somebody else's.
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-                environment
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == self.mark.as_bytes())
-            })
-        };
-        let owned = |user| {
-            fs::metadata(format!("/proc/{pid}")).is_ok_and(|metadata| metadata.uid() == user)
-        };
-        self.user.is_some_and(owned) || marked()
-    }
-
-    /// The listener among them: the eldest, for only that one was started by an agent.
-    pub(crate) fn listener(&self) -> Option<ListenerId> {
-        let listens = |pid: &i32| {
-            arguments(*pid)
-                .windows(2)
-                .any(|pair| pair[0].ends_with("/Runner.Listener") && pair[1] == "run")
-        };
-        self.find()
-            .into_iter()
-            .filter(|(pid, stat)| !stat.over && listens(pid))
-            .map(|(pid, Stat { started, .. })| ListenerId { pid, started })
-            .min_by_key(|listener| (listener.started, listener.pid))
-    }
-
-    /// Whether a listener has a worker, that is, a job.
-    pub(crate) fn works(&self, listener: ListenerId) -> bool {
-        let found = self.find();
-        family(&found, listener.pid).into_iter().any(|pid| {
-            let program = arguments(pid).into_iter().next().unwrap_or_default();
-            program.ends_with("/Runner.Worker") && !found.get(&pid).is_none_or(|stat| stat.over)
-        })
-    }
-
-    /// Kills all of them, until none is left; `spared` and its descendants stay. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// The processes that would not die.
-    pub(crate) fn kill_all(&self, spared: Option<ListenerId>) -> Result<(), Vec<i32>> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let mut found = self.find();
-            if let Some(spared) = spared.filter(|spared| is_alive(*spared)) {
-                let family = family(&found, spared.pid);
-                found.retain(|pid, _| !family.contains(pid));
-            }
-            let (over, alive): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|(_, stat)| stat.over);
-            for (pid, stat) in over {
-                if self.agent == Some(stat.parent) {
-                    reap_one(pid);
-                }
-            }
-            if alive.is_empty() {
-                return Ok(());
-            }
-            if waited > PATIENCE {
-                return Err(alive.into_iter().map(|(pid, _)| pid).collect());
-            }
-            for (pid, _) in alive {
-                // Fails when it just ended, which is what is wanted.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            std::thread::sleep(LOOK);
-            waited += LOOK;
-        }
-    }
-}
-
-/// A process and its descendants.
-fn family(all: &BTreeMap<i32, Stat>, head: i32) -> BTreeSet<i32> {
-    let mut family = BTreeSet::from([head]);
-    loop {
-        let size = family.len();
-        for (pid, stat) in all {
-            if family.contains(&stat.parent) {
-                family.insert(*pid);
-            }
-        }
-        if family.len() == size {
-            return family;
-        }
-    }
-}
-
-/// The arguments that a process was started with.
-fn arguments(pid: i32) -> Vec<String> {
-    // Unreadable: gone.
-    fs::read(format!("/proc/{pid}/cmdline"))
-        .unwrap_or_default()
-        .split(|byte| *byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
-}
-
+/// All processes.
 fn all() -> BTreeMap<i32, Stat> {
     fs::read_dir("/proc")
         .into_iter()
@@ -299,30 +168,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_job_left_is_found_by_its_mark_and_killed() {
-        let belongings = Belongings {
-            mark: format!("PADDOCK_TEST_MARK={}", this()),
-            user: None,
-            agent: None,
+    fn a_later_process_with_the_same_number_is_another() {
+        let own = identity(this()).unwrap();
+        assert!(is_alive(own));
+        let earlier = ListenerId {
+            started: own.started - 1,
+            ..own
         };
-        let (name, value) = belongings.mark.split_once('=').unwrap();
-        let mut shell = Command::new("sh")
-            .args(["-c", "setsid sleep 600 & sleep 600"])
-            .env(name, value)
-            .spawn()
-            .unwrap();
-        let pid = i32::try_from(shell.id()).unwrap();
-        let shell_id = identity(pid).unwrap();
-        assert!(is_alive(shell_id));
-        while belongings.find().len() < 3 {
-            std::thread::yield_now();
+        assert!(!is_alive(earlier));
+    }
+
+    #[test]
+    fn what_came_back_is_reaped_and_what_somebody_waits_for_is_not() {
+        let start = || Command::new("true").spawn().unwrap();
+        let (mut awaited, stray) = (start(), start());
+        let own = Own::child(Some(awaited.id()));
+        let stray = i32::try_from(stray.id()).unwrap();
+        let over = |pid| stat(pid).is_none_or(|stat| stat.over);
+        while !(over(stray) && over(own.pid().unwrap())) {
+            std::thread::sleep(LOOK);
         }
-        // What is spared stays with its descendants, what detached itself before does not.
-        belongings.kill_all(Some(shell_id)).unwrap();
-        assert!(is_alive(shell_id));
-        belongings.kill_all(None).unwrap();
-        assert!(!is_alive(shell_id));
-        // Its exit status is taken already, or is to be had.
-        let _ = shell.wait();
+        // Other tests' children are theirs: only these two are looked at.
+        reap_one(stray);
+        reap_one(own.pid().unwrap());
+        assert!(stat(stray).is_none());
+        assert!(awaited.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_process_tells_its_user() {
+        let user = nix::unistd::Uid::effective().as_raw();
+        assert!(has_user(this(), user));
+        assert!(!has_user(this(), user + 1));
     }
 }

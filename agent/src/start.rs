@@ -32,13 +32,16 @@ const OFF_AGAIN: Duration = Duration::from_secs(10);
 /// The pause on a machine that seems to be no member of a pool.
 const SLOW: Duration = Duration::from_mins(1);
 
-/// Runs the agent on this machine until `shutdown`.
+/// Runs the agent, which began at `started`, on this machine until `shutdown`.
 ///
 /// # Errors
 ///
 /// Only what no waiting can mend.
-pub async fn start(settings: &Settings, shutdown: impl Future<Output = ()>) -> Result<(), Cause> {
-    let started = Instant::now();
+pub async fn start(
+    settings: &Settings,
+    started: Instant,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Cause> {
     make_private(&settings.state_dir)?;
     // Closed, and so unlocked, with this process; what it starts does not inherit it.
     let _lock = lock(&settings.state_dir)?;
@@ -49,7 +52,7 @@ pub async fn start(settings: &Settings, shutdown: impl Future<Output = ()>) -> R
     let (identity, config) = tokio::select! {
         // Cancel-safe: the questions are asked anew by the next agent.
         () = &mut shutdown => return Ok(()),
-        known = discover(&imds, &*power, &status, unclaimed()) => known,
+        known = discover(&imds, &*power, &status, started, unclaimed()) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
     let sdk = proto::aws::sdk_config(Some(config.region.clone())).await;
@@ -92,13 +95,14 @@ async fn discover(
     metadata: &impl Metadata,
     power: &impl Power,
     status: &StatusFile,
+    started: Instant,
     patience: Duration,
 ) -> (Identity, AgentConfig) {
     let mut pause = FIRST_PAUSE;
     let mut known = None;
     let mut said = None;
     // Since when nothing comes of this machine.
-    let mut useless: Option<Instant> = None;
+    let mut useless: Option<Duration> = None;
     loop {
         let trouble = match ask(metadata, &mut known).await {
             Ok(config) => match known {
@@ -123,7 +127,8 @@ async fn discover(
                 Some(text.clone()),
             ));
         }
-        if wait < SLOW && useless.get_or_insert_with(Instant::now).elapsed() >= patience {
+        let now = started.elapsed();
+        if wait < SLOW && now.saturating_sub(*useless.get_or_insert(now)) >= patience {
             tracing::warn!("switching off, for nothing comes of this machine: {text}");
             if let Err(cause) = power.off().await {
                 tracing::warn!("cannot switch the machine off: {cause}");
@@ -215,7 +220,7 @@ mod tests {
             let switch = Switch::default();
             let service = Service(answer);
             let patience = Duration::from_millis(100);
-            let found = discover(&service, &switch, &status, patience);
+            let found = discover(&service, &switch, &status, Instant::now(), patience);
             let found = tokio::time::timeout(Duration::from_millis(500), found).await;
             assert!(found.is_err());
             assert_eq!(switch.0.load(Ordering::Relaxed) > 0, off, "{answer:?}");

@@ -49,13 +49,27 @@ impl Report {
     /// Bytes of detail that keep the record well inside what a beat may cost.
     pub const LONGEST_DETAIL: usize = 2048;
 
-    /// Keeps the end of a detail that is too long, since the cause stands in the last lines.
+    /// Bytes of the first line that are kept whatever follows.
+    const LONGEST_FIRST_LINE: usize = 256;
+    /// Stands for what was left out.
+    const CUT: &str = "\n…\n";
+
+    /// Keeps the first line, which says what failed and how, and the end of a detail that is too
+    /// long: the cause stands in the last lines.
     pub fn cut_detail(detail: &str) -> String {
-        let mut from = detail.len().saturating_sub(Self::LONGEST_DETAIL);
+        if detail.len() <= Self::LONGEST_DETAIL {
+            return detail.to_owned();
+        }
+        let first = detail.lines().next().unwrap_or_default();
+        let mut to = first.len().min(Self::LONGEST_FIRST_LINE);
+        while !detail.is_char_boundary(to) {
+            to -= 1;
+        }
+        let mut from = detail.len() + to + Self::CUT.len() - Self::LONGEST_DETAIL;
         while !detail.is_char_boundary(from) {
             from += 1;
         }
-        detail[from..].to_owned()
+        format!("{}{}{}", &detail[..to], Self::CUT, &detail[from..])
     }
 }
 
@@ -80,9 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_detail_keeps_its_end() {
-        let detail = format!("{}the cause", "ä".repeat(2000));
-        let cut = Report::cut_detail(&detail);
-        assert!(cut.len() <= Report::LONGEST_DETAIL && cut.ends_with("the cause"));
+    fn a_long_detail_keeps_its_first_line_and_its_end() {
+        assert_eq!(Report::cut_detail("short"), "short");
+        for middle in ["ä", "ab", "äöü\n"] {
+            let detail = format!("ended with exit code 3\n{}the cause", middle.repeat(2000));
+            let cut = Report::cut_detail(&detail);
+            assert!(cut.len() <= Report::LONGEST_DETAIL, "{}", cut.len());
+            assert!(cut.starts_with("ended with exit code 3\n…\n"), "{cut}");
+            assert!(cut.ends_with("the cause"), "{cut}");
+        }
+        let one_line = Report::cut_detail(&"ä".repeat(5000));
+        assert!(one_line.len() <= Report::LONGEST_DETAIL && one_line.contains('…'));
     }
 }
