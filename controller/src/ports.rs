@@ -34,14 +34,19 @@ pub struct Lease {
     pub handle: String,
 }
 
+/// SQS takes and gives so many messages a call.
+pub const MESSAGES_A_CALL: usize = 10;
+
 /// The queues that list idle machines.
 #[async_trait]
 pub trait Pool: Send + Sync {
-    /// Leases up to ten messages for `lease`, waiting up to `wait` (whole seconds, at most 20) for
-    /// the first; none means that all servers were asked and had none.
+    /// Leases up to `most` messages (one to [`MESSAGES_A_CALL`]) for `lease`, waiting up to `wait`
+    /// (whole seconds, at most 20) for the first; none means that all servers were asked and had
+    /// none.
     async fn receive(
         &self,
         queue_url: &str,
+        most: usize,
         wait: Duration,
         lease: Duration,
     ) -> Result<Vec<Lease>, PortError>;

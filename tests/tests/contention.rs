@@ -25,15 +25,18 @@ static TRACK: Mutex<()> = Mutex::const_new(());
 /// AWS is never instant, and a race is wider where it is not.
 const LATENCY: Duration = Duration::from_millis(20);
 
+/// So slow that whoever leases more than it wants makes others believe that the pool is empty.
+const SLOW: Duration = Duration::from_millis(500);
+
 fn racers() -> u32 {
     let given = std::env::var("PADDOCK_RACERS").ok();
     given.map_or(10, |text| text.parse().expect("PADDOCK_RACERS is a number"))
 }
 
-async fn run(race: Race) {
+async fn run(race: Race, latency: Duration) {
     let _alone = TRACK.lock().await;
     let binaries = Binaries::build().expect("the programs build");
-    let finish = race.run(&binaries, LATENCY).await.expect("the race starts");
+    let finish = race.run(&binaries, latency).await.expect("the race starts");
     println!("{finish}");
     let wrongs = finish.wrongs();
     assert!(wrongs.is_empty(), "{finish}\n{}", wrongs.join("\n"));
@@ -41,12 +44,17 @@ async fn run(race: Race) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_there_are_enough_all_are_used_and_none_is_created() {
-    run(Race::for_all(racers())).await;
+    run(Race::for_all(racers()), LATENCY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_there_are_too_few_exactly_the_missing_are_created() {
-    run(Race::for_too_few(racers())).await;
+    run(Race::for_too_few(racers()), LATENCY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_leased_for_long_are_as_few_as_the_machines_wanted() {
+    run(Race::for_all(racers()), SLOW).await;
 }
 
 /// Its machine has ended; its message is still in the queue.

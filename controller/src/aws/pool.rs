@@ -17,10 +17,7 @@ use aws_sdk_sqs::{
 use proto::message::PoolMessage;
 
 use super::{failed, odd};
-use crate::ports::{Lease, Pool, PortError};
-
-/// SQS takes so many entries a call.
-const BATCH: usize = 10;
+use crate::ports::{Lease, MESSAGES_A_CALL, Pool, PortError};
 
 /// The codes of a lease that has ended: its message is gone, or somebody else's by now.
 const LEASE_ENDED: [&str; 4] = [
@@ -105,15 +102,17 @@ impl Pool for SqsPool {
     async fn receive(
         &self,
         queue_url: &str,
+        most: usize,
         wait: Duration,
         lease: Duration,
     ) -> Result<Vec<Lease>, PortError> {
+        let most = i32::try_from(most.clamp(1, MESSAGES_A_CALL)).unwrap_or(1);
         let seconds = |duration: Duration| i32::try_from(duration.as_secs()).unwrap_or(i32::MAX);
         let answer = self
             .client
             .receive_message()
             .queue_url(queue_url)
-            .max_number_of_messages(10)
+            .max_number_of_messages(most)
             .wait_time_seconds(seconds(wait))
             .visibility_timeout(seconds(lease))
             .send()
@@ -132,7 +131,7 @@ impl Pool for SqsPool {
 
     async fn delete(&self, queue_url: &str, handles: &[String]) -> Result<(), PortError> {
         let operation = "delete messages from the queue";
-        for handles in handles.chunks(BATCH) {
+        for handles in handles.chunks(MESSAGES_A_CALL) {
             let entries = handles
                 .iter()
                 .enumerate()
@@ -159,7 +158,7 @@ impl Pool for SqsPool {
 
     async fn give_back(&self, queue_url: &str, handles: &[String]) -> Result<(), PortError> {
         let operation = "give messages back to the queue";
-        for handles in handles.chunks(BATCH) {
+        for handles in handles.chunks(MESSAGES_A_CALL) {
             let entries = handles
                 .iter()
                 .enumerate()
@@ -187,7 +186,7 @@ impl Pool for SqsPool {
 
     async fn send(&self, queue_url: &str, messages: &[PoolMessage]) -> Result<(), PortError> {
         let operation = "send messages to the queue";
-        for messages in messages.chunks(BATCH) {
+        for messages in messages.chunks(MESSAGES_A_CALL) {
             let entries = messages
                 .iter()
                 .enumerate()

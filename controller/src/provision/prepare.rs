@@ -11,7 +11,7 @@ use proto::{
 use super::{
     Failure, ProvisionError, Provisioned, Setup,
     earlier::{self, Start},
-    launch, select,
+    launch,
 };
 use crate::{output::Console, settings::run::ProvisionSettings, world::World};
 
@@ -42,8 +42,7 @@ pub(super) async fn prepare(
             Start::Done(provisioned) => Prepared::Done(provisioned),
             Start::Begin { revision, pooled } => {
                 let (request, now) = (settings.request(&setup.parameters), world.now());
-                let version = setup.template.version;
-                let mut hoped_for = select::candidates(&idle, &request, &setup.class, version, now);
+                let mut hoped_for = setup.wish(&request).candidates(&idle, now);
                 hoped_for.extend(pooled);
                 Prepared::Begin(revision, hoped_for)
             }

@@ -2,10 +2,11 @@
 
 use proto::{
     config::{Config, GithubTokens, LaunchTemplate, Parameters, ResourceClass},
+    provision::Request,
     time::Time,
 };
 
-use super::ProvisionError;
+use super::{ProvisionError, select::Wish};
 use crate::settings::{BadInput, run::ProvisionSettings};
 
 /// What provision needs of the configuration, all there.
@@ -58,6 +59,16 @@ impl Setup {
             tokens,
             classes: config.resource_classes,
         })
+    }
+
+    /// What idle machines have to be for this request.
+    pub(super) fn wish<'a>(&'a self, request: &'a Request) -> Wish<'a> {
+        Wish {
+            request,
+            class: &self.class,
+            template_version: self.template.version,
+            idle_time: self.parameters.idle_time(),
+        }
     }
 }
 

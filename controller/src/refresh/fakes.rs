@@ -118,12 +118,13 @@ impl Pool for Fakes {
     async fn receive(
         &self,
         queue_url: &str,
+        most: usize,
         _: Duration,
         _: Duration,
     ) -> Result<Vec<Lease>, PortError> {
         self.call("receive", |world| {
             let queue = world.queues.entry(queue_url.to_owned()).or_default();
-            let messages: Vec<PoolMessage> = queue.drain(..queue.len().min(10)).collect();
+            let messages: Vec<PoolMessage> = queue.drain(..queue.len().min(most)).collect();
             let lease = |message: PoolMessage| {
                 let handle = format!("handle-{}", world.leased.len());
                 let body = message.body();

@@ -10,6 +10,7 @@ use proto::{
 };
 
 use super::{RefreshPorts, StepError};
+use crate::ports::MESSAGES_A_CALL;
 
 /// A long poll asks all of the queue's servers.
 const LONG_POLL: Duration = Duration::from_secs(1);
@@ -26,7 +27,10 @@ pub(super) async fn sweep(
 ) -> Result<(), StepError> {
     let (mut kept, mut listed) = (Vec::new(), BTreeSet::new());
     for _ in 0..RECEIVES {
-        let leases = ports.pool.receive(queue_url, LONG_POLL, LEASE).await?;
+        let leases = ports
+            .pool
+            .receive(queue_url, MESSAGES_A_CALL, LONG_POLL, LEASE)
+            .await?;
         if leases.is_empty() {
             break;
         }
