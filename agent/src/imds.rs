@@ -3,22 +3,31 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto::ids::{Home, InstanceArn, InstanceId};
-use reqwest::{Client, StatusCode};
+use proto::{
+    ids::{Home, InstanceArn, InstanceId},
+    time::Time,
+};
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
-use crate::ports::{Cause, Identity, Metadata, chain};
+use crate::{
+    machine::Notices,
+    ports::{Cause, Identity, Metadata, chain},
+};
 
-/// How long a session token is asked for; one is fetched for each question, of which there are few.
-const TOKEN_SECONDS: &str = "60";
+/// How long a session token is asked for: as long as the service gives them. One that has ended,
+/// or that a restart of the service forgot, is replaced.
+const TOKEN_SECONDS: &str = "21600";
 /// It is on the machine itself: more patience is no help.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The metadata service of this machine.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Imds {
     client: Client,
     endpoint: String,
+    token: Mutex<Option<String>>,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +36,12 @@ struct Document {
     instance_id: InstanceId,
     region: String,
     account_id: String,
+}
+
+/// What `spot/instance-action` says; whatever the action is, the machine is lost.
+#[derive(Deserialize)]
+struct InstanceAction {
+    time: Time,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,36 +62,57 @@ impl Imds {
         Ok(Self {
             client: Client::builder().no_proxy().timeout(PATIENCE).build()?,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: Mutex::default(),
         })
     }
 
     async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, ImdsError> {
-        let unreachable = |error| ImdsError::Unreachable(self.endpoint.clone(), error);
-        let token = self
+        let mut answer = self.ask(path).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            *self.token.lock().await = None;
+            answer = self.ask(path).await?;
+        }
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let bytes = answer.bytes().await;
+                Ok(Some(bytes.map_err(|e| self.unreachable(e))?.to_vec()))
+            }
+            status => Err(ImdsError::Refused(status, path.to_owned())),
+        }
+    }
+
+    async fn ask(&self, path: &str) -> Result<Response, ImdsError> {
+        let token = self.token().await?;
+        self.client
+            .get(format!("{}/latest/{path}", self.endpoint))
+            .header("x-aws-ec2-metadata-token", token)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))
+    }
+
+    async fn token(&self) -> Result<String, ImdsError> {
+        let mut known = self.token.lock().await;
+        if let Some(token) = &*known {
+            return Ok(token.clone());
+        }
+        let answer = self
             .client
             .put(format!("{}/latest/api/token", self.endpoint))
             .header("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)
             .send()
             .await
-            .map_err(unreachable)?;
-        if !token.status().is_success() {
-            return Err(ImdsError::Refused(token.status(), "api/token".to_owned()));
+            .map_err(|error| self.unreachable(error))?;
+        if !answer.status().is_success() {
+            return Err(ImdsError::Refused(answer.status(), "api/token".to_owned()));
         }
-        let token = token.text().await.map_err(unreachable)?;
-        let answer = self
-            .client
-            .get(format!("{}/latest/{path}", self.endpoint))
-            .header("x-aws-ec2-metadata-token", token)
-            .send()
-            .await
-            .map_err(unreachable)?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => {
-                Ok(Some(answer.bytes().await.map_err(unreachable)?.to_vec()))
-            }
-            status => Err(ImdsError::Refused(status, path.to_owned())),
-        }
+        let token = answer.text().await.map_err(|e| self.unreachable(e))?;
+        Ok(known.insert(token).clone())
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> ImdsError {
+        ImdsError::Unreachable(self.endpoint.clone(), error)
     }
 }
 
@@ -104,5 +140,20 @@ impl Metadata for Imds {
 
     async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause> {
         self.get("user-data").await.map_err(|error| chain(&error))
+    }
+
+    async fn notices(&self) -> Result<Notices, Cause> {
+        let get = async |path| self.get(path).await.map_err(|error| chain(&error));
+        let interruption = get("meta-data/spot/instance-action")
+            .await?
+            .map(|bytes| serde_json::from_slice::<InstanceAction>(&bytes))
+            .transpose()
+            .map_err(|error| format!("the notice of an interruption cannot be read: {error}"))?
+            .map(|action| action.time);
+        let rebalance = get("meta-data/events/recommendations/rebalance").await?;
+        Ok(Notices {
+            interruption,
+            rebalance: rebalance.is_some(),
+        })
     }
 }

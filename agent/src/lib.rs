@@ -11,7 +11,8 @@
 //!
 //! Read in this order: [`machine`] (every decision, without I/O), [`run`] (the one loop),
 //! `effects`, [`ports`] (what the agent needs of the world), then who provides it: [`host`] with
-//! `boot`, `runner`, `listen` and `clean`; [`imds`]; [`power`]. [`status`] is for people.
+//! `boot`, `runner`, `listen` and `clean`; [`imds`], which `watch` asks; [`power`]. [`status`] is for
+//! people.
 
 mod account;
 mod boot;
@@ -36,3 +37,4 @@ pub mod run;
 mod runner;
 pub mod start;
 pub mod status;
+mod watch;

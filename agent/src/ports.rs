@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use proto::{agent_config::AgentConfig, ids::InstanceArn, instance::Secret};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::machine::{Event, ListenerId, Saved, Tenant};
+use crate::machine::{Event, ListenerId, Notices, Saved, Tenant};
 
 /// Why something did not work, as people read it.
 ///
@@ -22,6 +22,8 @@ pub trait Metadata: Send + Sync {
     async fn identity(&self) -> Result<Identity, Cause>;
     /// The user data; none when the machine was launched without.
     async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause>;
+    /// What EC2 announces of this machine's end.
+    async fn notices(&self) -> Result<Notices, Cause>;
 }
 
 /// Which machine this is.

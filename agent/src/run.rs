@@ -8,8 +8,9 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     effects::Effects,
     machine::{Event, Machine, Now},
-    ports::{Host, Power},
+    ports::{Host, Metadata, Power},
     status::{Snapshot, StatusFile},
+    watch,
 };
 
 /// The loop wakes at least this often.
@@ -22,6 +23,8 @@ pub struct World {
     pub table: Arc<dyn Table>,
     /// The machine the runner lives on.
     pub host: Arc<dyn Host>,
+    /// What EC2 says of it.
+    pub metadata: Arc<dyn Metadata>,
     /// Its switch.
     pub power: Arc<dyn Power>,
     /// The wall clock.
@@ -53,6 +56,7 @@ pub async fn run(
     let saved = world.host.earlier();
     let since = world.clock.now();
     let (send, mut events) = mpsc::unbounded_channel();
+    let watch = tokio::spawn(watch::notices(world.metadata.clone(), send.clone()));
     let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
     let mut machine = Machine::new(config.clone(), arn.clone(), saved);
     let mut shown = None;
@@ -85,5 +89,6 @@ pub async fn run(
             effects.perform(effect);
         }
     }
+    watch.abort();
     tracing::info!("the agent stops; a runner that listens goes on");
 }

@@ -47,12 +47,12 @@ pub async fn start(
     let _lock = lock(&settings.state_dir)?;
     let status = StatusFile::of(&settings.state_dir);
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
-    let imds = Imds::new(&settings.metadata).map_err(|error| chain(&error))?;
+    let imds = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);
     tokio::pin!(shutdown);
     let (identity, config) = tokio::select! {
         // Cancel-safe: the questions are asked anew by the next agent.
         () = &mut shutdown => return Ok(()),
-        known = discover(&imds, &*power, &status, started, unclaimed()) => known,
+        known = discover(&*imds, &*power, &status, started, unclaimed()) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
     let sdk = proto::aws::sdk_config(Some(config.region.clone())).await;
@@ -64,6 +64,7 @@ pub async fn start(
             runner_user: settings.runner_user.clone(),
             instance: identity.arn.id().clone(),
         }),
+        metadata: imds,
         power,
         clock: Arc::new(SystemClock),
         started,
@@ -175,6 +176,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::machine::Notices;
 
     struct Service(Result<Option<&'static str>, &'static str>);
 
@@ -190,6 +192,10 @@ mod tests {
 
         async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause> {
             Ok(self.0?.map(|text| text.as_bytes().to_vec()))
+        }
+
+        async fn notices(&self) -> Result<Notices, Cause> {
+            Ok(Notices::default())
         }
     }
 

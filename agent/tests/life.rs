@@ -6,6 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duratio
 
 use agent::{
     host::{Machinery, make_private},
+    imds::Imds,
     power::PowerProgram,
     run::{World, run},
     status::{Snapshot, StatusFile},
@@ -71,6 +72,8 @@ type Agent = (JoinHandle<()>, oneshot::Sender<()>);
 
 impl Life {
     fn new() -> Self {
+        // Fails when there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let life = Self {
             folder,
@@ -110,6 +113,7 @@ impl Life {
                 runner_user: String::new(),
                 instance: self.arn.id().clone(),
             }),
+            metadata: Arc::new(Imds::new("http://127.0.0.1:9").unwrap()),
             power: Arc::new(PowerProgram::new(self.path("poweroff"))),
             clock: Arc::new(SystemClock),
             started: Instant::now(),

@@ -56,7 +56,7 @@ impl Machine {
 
     /// The next step of the runner.
     pub(super) fn drive(&mut self, now: Now) -> Option<Effect> {
-        if !matches!(self.boot, Boot::Done { .. }) {
+        if !matches!(self.boot, Boot::Done { .. }) || self.is_interrupted() {
             return None;
         }
         let wanted = self.still_wanted();

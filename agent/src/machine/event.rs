@@ -86,6 +86,15 @@ pub enum Said {
     JobEnded,
 }
 
+/// What EC2 announces of the machine's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// The instant at which EC2 takes this spot machine away, once that is settled.
+    pub interruption: Option<Time>,
+    /// EC2 expects to take this spot machine away before long.
+    pub rebalance: bool,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -107,6 +116,8 @@ pub enum Event {
     Removed(Result<(), String>),
     /// The listener is stopped and the machine is clean, or not.
     Retired(Result<(), String>),
+    /// EC2 announced something new.
+    Noticed(Notices),
     /// The machine did not go off.
     PowerOffFailed(String),
 }

@@ -28,8 +28,8 @@ pub(super) struct Leaving {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// The table is to be told, but not later than this.
-    Tell { until: Duration },
+    /// The table is to be told on this condition, but not later than this.
+    Tell { only: Terminate, until: Duration },
     /// Off, at this instant.
     Off { at: Duration },
 }
@@ -37,7 +37,7 @@ enum Step {
 impl Leaving {
     pub(super) fn wake(&self) -> Duration {
         match self.step {
-            Step::Tell { until } => until,
+            Step::Tell { until, .. } => until,
             Step::Off { at } => at,
         }
     }
@@ -67,7 +67,7 @@ impl Machine {
             if record.state == State::Terminated {
                 let why = record.reason.as_deref().unwrap_or("no reason given");
                 let reason = format!("the record says terminated: {why}");
-                return self.go(reason, false, now);
+                return self.go(reason, None, now);
             }
             if matches!(self.boot, Boot::Failed { .. })
                 && self.tenancy.listener.is_none()
@@ -80,20 +80,24 @@ impl Machine {
             .failure_told
             .is_some_and(|at| now.mono >= at + FAILURE_SHOWN)
         {
-            return self.go("boot failed".to_owned(), false, now);
+            return self.go("boot failed".to_owned(), None, now);
+        }
+        if self.interrupted().is_some_and(|at| now.mono >= at) {
+            let reason = self.noticed.ailment().unwrap_or_default();
+            return self.go(reason, Some(Terminate::Gone), now);
         }
         if self.expires.is_some_and(|at| now.mono >= at) {
             let grace = human(seconds(self.config.times.grace));
             let reason = format!("the threshold passed {grace} ago and nobody ended this machine");
-            return self.go(reason, true, now);
+            return self.go(reason, Some(Terminate::Expired), now);
         }
         let (unclaimed, contact) = (self.unclaimed(), self.contact());
         if unclaimed.is_some_and(|at| now.mono >= at) {
             let time = human(seconds(self.config.times.unclaimed));
-            self.go(format!("nobody wrote a record within {time}"), false, now);
+            self.go(format!("nobody wrote a record within {time}"), None, now);
         } else if now.mono >= contact {
             let time = human(seconds(self.config.times.contact));
-            self.go(format!("the table was out of reach for {time}"), false, now);
+            self.go(format!("the table was out of reach for {time}"), None, now);
         }
     }
 
@@ -108,6 +112,7 @@ impl Machine {
 
     pub(super) fn deadlines_wake(&self) -> Option<Duration> {
         [
+            self.interrupted(),
             self.expires,
             self.failure_told.map(|at| at + FAILURE_SHOWN),
             self.unclaimed(),
@@ -118,14 +123,20 @@ impl Machine {
         .min()
     }
 
-    fn go(&mut self, reason: String, tell: bool, now: Now) {
+    /// Begins to leave; the record is closed before that if it may be, under the condition given.
+    fn go(&mut self, reason: String, tell: Option<Terminate>, now: Now) {
         self.note(now, &format!("this machine ends itself: {reason}"));
-        let step = if tell {
-            Step::Tell {
+        if self.is_interrupted()
+            && let Some(generation) = self.record.as_ref().map(|record| record.generation)
+        {
+            self.say_interrupted(generation, now);
+        }
+        let step = match tell {
+            Some(only) => Step::Tell {
+                only,
                 until: now.mono + FAREWELL,
-            }
-        } else {
-            Step::Off { at: now.mono }
+            },
+            None => Step::Off { at: now.mono },
         };
         self.leaving = Some(Leaving { reason, step });
     }
@@ -133,20 +144,25 @@ impl Machine {
     /// The next step out.
     pub(super) fn leave(&mut self, now: Now) -> Option<Effect> {
         let leaving = self.leaving.as_mut()?;
-        match leaving.step {
-            Step::Tell { until } if now.mono < until => {
+        match &leaving.step {
+            Step::Tell { only, until } if now.mono < *until => {
                 if self.calls.under_way.is_some() {
                     return None;
                 }
                 self.calls.under_way = Some(Kind::Farewell);
                 let farewell = Transition::Terminate {
                     reason: leaving.reason.clone(),
-                    only: Terminate::Expired,
+                    only: only.clone(),
                 };
-                Some(Effect::Table(Call::Change(farewell.change(now.wall))))
+                let mut change = farewell.change(now.wall);
+                // The last word: why the run loses its machine.
+                change
+                    .set
+                    .extend(self.report.clone().map(proto::change::Assign::Report));
+                Some(Effect::Table(Call::Change(change)))
             }
             Step::Tell { .. } => Some(leaving.off(now)),
-            Step::Off { at } if now.mono >= at => Some(leaving.off(now)),
+            Step::Off { at } if now.mono >= *at => Some(leaving.off(now)),
             Step::Off { .. } => None,
         }
     }

@@ -31,6 +31,7 @@ impl Machine {
             Said::JobEnded => {
                 tracing::info!("the job ended");
                 self.job = None;
+                self.noticed.idle_since = Some(now.mono);
                 let before = self.record.as_ref().map_or(0, |record| record.jobs);
                 self.jobs = Some(self.jobs.unwrap_or(before) + 1);
             }

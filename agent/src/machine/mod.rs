@@ -15,6 +15,7 @@ mod drive;
 mod event;
 mod leave;
 mod listening;
+mod notice;
 mod speech;
 mod tenancy;
 #[cfg(test)]
@@ -30,10 +31,11 @@ use proto::{
     signal::{Report, Signal},
 };
 
-pub use self::event::{Answer, Call, Effect, Event, ListenerId, Now, Said, Saved, Tenant};
+pub use self::event::{Answer, Call, Effect, Event, ListenerId, Notices, Now, Said, Saved, Tenant};
 use self::{
     calls::Calls,
     leave::Leaving,
+    notice::Noticed,
     tenancy::Tenancy,
     text::{first_line, printable},
 };
@@ -75,6 +77,7 @@ pub struct Machine {
     /// Since when the record shows that boot failed.
     failure_told: Option<Duration>,
     leaving: Option<Leaving>,
+    noticed: Noticed,
     saved: Option<Saved>,
     errors: Vec<String>,
 }
@@ -107,6 +110,7 @@ impl Machine {
             expires: None,
             failure_told: None,
             leaving: None,
+            noticed: Noticed::default(),
             saved,
             errors: Vec::new(),
         }
@@ -140,6 +144,7 @@ impl Machine {
             Event::ListenerEnded(run, code, tail) => self.listener_ended(run, code, &tail, now),
             Event::Removed(result) => self.removed(result, now),
             Event::Retired(result) => self.retired(result, now),
+            Event::Noticed(notices) => self.noticed(notices, now),
             Event::PowerOffFailed(cause) => {
                 self.note(now, &format!("cannot switch the machine off: {cause}"));
             }
@@ -231,10 +236,13 @@ impl Machine {
 
     /// Whether the machine may be handed out, once that is known.
     pub fn health(&self) -> Option<Health> {
+        let announced = self.noticed.ailment();
         let reason = match &self.boot {
-            Boot::Running => return None,
+            Boot::Running if announced.is_none() => return None,
             Boot::Failed { .. } => Some("boot failed".to_owned()),
-            Boot::Done { .. } => self.tenancy.ailment().map(first_line),
+            Boot::Running | Boot::Done { .. } => {
+                announced.or_else(|| self.tenancy.ailment().map(first_line))
+            }
         };
         Some(Health {
             healthy: reason.is_none(),

@@ -17,6 +17,9 @@ impl Machine {
         if state == State::Terminated {
             return;
         }
+        if self.is_interrupted() {
+            return self.say_interrupted(generation, now);
+        }
         match &self.boot {
             Boot::Running => return,
             // What lives has booted, whatever a later look found.

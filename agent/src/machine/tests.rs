@@ -1,6 +1,7 @@
 //! The machine's decisions, told as stories against an in-memory record.
 
 mod again;
+mod notice;
 
 use std::time::Duration;
 

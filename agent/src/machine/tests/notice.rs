@@ -1,0 +1,100 @@
+//! What EC2 announces.
+
+use super::super::Notices;
+use super::*;
+
+fn interruption(story: &Story) -> Event {
+    Event::Noticed(Notices {
+        interruption: Some(story.now().wall + Duration::from_mins(2)),
+        rebalance: false,
+    })
+}
+
+#[test]
+fn an_interrupted_machine_that_is_idle_says_so_closes_its_record_and_goes() {
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.pass(10.0);
+    story.happen(interruption(&story));
+    story.pass(0.1);
+    assert!(
+        story.off().unwrap().contains("EC2 takes"),
+        "{:?}",
+        story.off()
+    );
+    let record = story.record.as_ref().unwrap();
+    assert_eq!(record.state, State::Terminated);
+    let report = record.report.as_ref().unwrap();
+    assert_eq!((report.signal, report.generation), (Signal::Interrupted, 3));
+    assert!(record.reason.as_ref().unwrap().contains("EC2 takes"));
+}
+
+#[test]
+fn an_interrupted_machine_lets_its_job_run_until_twenty_seconds_before_the_end() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.say(Said::JobStarted("build".into()));
+    story.happen(interruption(&story));
+    story.pass(1.0);
+    assert!(story.says(Signal::Interrupted));
+    assert!(story.record.as_ref().unwrap().unhealthy().is_some());
+    story.pass(98.0);
+    assert_eq!(story.off(), None);
+    story.pass(2.0);
+    assert!(story.off().is_some());
+    assert_eq!(story.record.as_ref().unwrap().state, State::Terminated);
+}
+
+#[test]
+fn a_job_that_ends_in_time_may_tell_its_result() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.say(Said::JobStarted("build".into()));
+    story.happen(interruption(&story));
+    story.pass(30.0);
+    story.say(Said::JobEnded);
+    story.pass(4.0);
+    assert_eq!(story.off(), None);
+    story.pass(2.0);
+    assert!(story.off().is_some());
+}
+
+#[test]
+fn a_wall_clock_that_is_wrong_gives_no_more_than_two_minutes() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.say(Said::JobStarted("build".into()));
+    story.happen(Event::Noticed(Notices {
+        interruption: Some(story.now().wall + Duration::from_hours(1)),
+        rebalance: false,
+    }));
+    story.pass(101.0);
+    assert!(story.off().is_some());
+}
+
+#[test]
+fn an_interrupted_machine_takes_no_label_any_more_even_if_the_table_is_slow() {
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.pass(1.0);
+    story.slow = true;
+    story.pass(0.3);
+    story.happen(interruption(&story));
+    story.claim("77");
+    story.answer();
+    story.pass(6.0);
+    assert_eq!(
+        story.count(|effect| matches!(effect, Effect::Configure { .. })),
+        0
+    );
+    assert!(story.off().is_some());
+}
+
+#[test]
+fn a_machine_to_move_away_from_serves_its_run_and_is_not_handed_out_again() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.happen(Event::Noticed(Notices {
+        interruption: None,
+        rebalance: true,
+    }));
+    story.pass(300.0);
+    assert_eq!(story.off(), None);
+    let reason = story.record.as_ref().unwrap().unhealthy().unwrap();
+    assert!(reason.contains("recommends"), "{reason}");
+    assert!(!story.says(Signal::Interrupted));
+}
