@@ -60,10 +60,9 @@ pub(crate) enum BootError {
          one into the image, or let the desired state name a release"
     )]
     NoRunner(String),
-    #[error(
-        "the runner program has version {found} and the pool wants {wanted}, which the \
-             configuration has no address for"
-    )]
+    #[error("the pool's configuration has no runner program for this machine's architecture, {0}")]
+    NoDownload(&'static str),
+    #[error("the runner program that was fetched has version {found}, and the pool wants {wanted}")]
     WrongVersion { found: String, wanted: String },
 }
 
@@ -176,20 +175,15 @@ async fn runner_program(
     let Some(wanted) = config.runner.as_ref().filter(|_| !occupied) else {
         return found.ok_or_else(|| BootError::NoRunner(program.display().to_string()));
     };
-    if let Some(found) = found.filter(|found| *found == wanted.version || wanted.url.is_none()) {
-        return if found == wanted.version {
-            Ok(found)
-        } else {
-            Err(BootError::WrongVersion {
-                found,
-                wanted: wanted.version.clone(),
-            })
-        };
+    if let Some(found) = found.filter(|found| *found == wanted.version) {
+        return Ok(found);
     }
-    let Some(url) = &wanted.url else {
-        return Err(BootError::NoRunner(program.display().to_string()));
-    };
-    fetch::runner(host, url, wanted.sha256.as_deref()).await?;
+    let arch = std::env::consts::ARCH;
+    let download = wanted
+        .downloads
+        .of(arch)
+        .ok_or(BootError::NoDownload(arch))?;
+    fetch::runner(host, download).await?;
     let found = runner::version(host).await?;
     if found == wanted.version {
         Ok(found)

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use proto::agent_config::Download;
 use reqwest::Client;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
@@ -38,10 +39,6 @@ pub(crate) enum FetchError {
         found: String,
         wanted: String,
     },
-    #[error(
-        "the pool's configuration names no SHA-256 for the runner program from {0}: it is not used"
-    )]
-    NoSum(String),
     #[error(transparent)]
     Unpack(#[from] CommandError),
     #[error(transparent)]
@@ -53,19 +50,20 @@ pub(crate) enum FetchError {
 /// Fetches the archive, checks it, and puts the program in place of what was there.
 pub(crate) async fn runner(
     host: &Machinery,
-    url: &str,
-    sha256: Option<&str>,
+    Download {
+        url,
+        sha256: wanted,
+    }: &Download,
 ) -> Result<(), FetchError> {
-    let wanted = sha256.ok_or_else(|| FetchError::NoSum(url.to_owned()))?;
     tracing::info!(url, "fetching the runner program");
     let archive = host.state_dir.join("runner.tar.gz");
     let found = download(url, &archive).await?;
     if !found.eq_ignore_ascii_case(wanted) {
         remove(&archive)?;
         return Err(FetchError::Sum {
-            url: url.to_owned(),
+            url: url.clone(),
             found,
-            wanted: wanted.to_owned(),
+            wanted: wanted.clone(),
         });
     }
     // Unpacked beside its place and then moved there: it is whole or not there.

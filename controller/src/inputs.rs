@@ -106,9 +106,13 @@ pub struct RefreshInputs {
     /// Sizes as JSON: {"large": {"cpu": 2, "mmem": 4096}, …} [default: large to 16xlarge].
     #[arg(long, env = "INPUT_RESOURCE-CLASS-CONFIG")]
     pub resource_class_config: Option<String>,
-    /// Version of the official runner that machines must have [default: what the image carries].
+    /// Version of the official runner that machines must have, or `latest`; an image that has
+    /// another one fetches it [default: what the image carries].
     #[arg(long, env = "INPUT_ACTIONS-RUNNER-VERSION")]
     pub actions_runner_version: Option<String>,
+    /// API that lists the runner's releases [default: `https://api.github.com`].
+    #[arg(long, env = "INPUT_RUNNER-RELEASES-URL")]
+    pub runner_releases_url: Option<String>,
     /// Minutes that a run may keep its machines [default: 30].
     #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
     pub max_runtime_min: Option<String>,

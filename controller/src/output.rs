@@ -129,16 +129,21 @@ impl Console {
         }
     }
 
+    /// An annotation that fails nothing.
+    pub fn warn(&self, text: impl Display) {
+        let text = harmless::harmless(&text.to_string());
+        if self.outputs.is_some() {
+            self.command(format_args!("::warning title=Paddock::{}", one_line(&text)));
+        } else {
+            let _ = writeln!(io::stderr(), "warning: {text}");
+        }
+    }
+
     /// The one annotation of a step that failed: the error with its causes, in one line.
     pub fn fail(&self, trouble: &Trouble<'_>) {
         let text = trouble.line();
         if self.outputs.is_some() {
-            // GitHub reads one line; `%0A` is its line break.
-            let line = text
-                .replace('%', "%25")
-                .replace('\r', "%0D")
-                .replace('\n', "%0A");
-            self.command(format_args!("::error title=Paddock::{line}"));
+            self.command(format_args!("::error title=Paddock::{}", one_line(&text)));
         } else {
             let _ = writeln!(io::stderr(), "error: {text}");
         }
@@ -252,6 +257,13 @@ impl Console {
             append(path, text);
         }
     }
+}
+
+/// As an annotation has it: GitHub reads one line, and `%0A` is its line break.
+fn one_line(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 /// An error and its causes, `a: b: c`.

@@ -24,6 +24,7 @@ mod tests;
 use std::{error::Error, fmt, sync::Arc};
 
 use proto::{
+    agent_config::RunnerRelease,
     config::{Config, Parameters, SCHEMA_VERSION},
     ids::{ClassName, Home, PoolName},
     table::Table,
@@ -51,6 +52,8 @@ pub struct RefreshSettings {
     pub github_url: String,
     /// What new machines are made from.
     pub template: TemplateContent,
+    /// The runner program that its user data names.
+    pub runner: Option<RunnerRelease>,
     /// The sizes that can be asked for.
     pub classes: Vec<ClassSpec>,
     /// Subnets and times.

@@ -1,5 +1,7 @@
 //! The wiring: inputs → settings → adapters → command → exit code.
 
+mod runner;
+
 use std::{ffi::OsString, sync::Arc};
 
 use clap::Parser;
@@ -13,9 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    aws::{Clients, fleet::Ec2Fleet, pool::SqsPool, schema::DynamoAdmin},
+    aws::{Clients, fleet::Ec2Fleet, pool::SqsPool},
     exit::Exit,
-    github::GithubForge,
+    github::{
+        GithubForge,
+        release::{LookupError, Releases},
+    },
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
     output::{Console, Trouble, chain, harmless::HarmlessStderr},
     provision::{self, Failure, ProvisionError},
@@ -23,7 +28,8 @@ use crate::{
     release,
     settings::{
         BadInput, Common,
-        refresh::RefreshAndGithub,
+        github::GithubSettings,
+        refresh::DesiredState,
         run::{ProvisionSettings, ReleaseSettings},
     },
     world::World,
@@ -100,6 +106,8 @@ enum RunError {
         error: ProvisionError,
         left: Vec<String>,
     },
+    #[error("it is not known which runner program the machines get")]
+    Runner(#[source] LookupError),
     #[error("some steps of refresh failed")]
     Steps(Vec<String>),
     #[error(transparent)]
@@ -118,9 +126,11 @@ impl RunError {
                 error: ProvisionError::Cancelled,
             } => Exit::Cancelled,
             Self::Unfinished { .. } | Self::Steps(_) | Self::Release(_) => Exit::Unfinished,
-            Self::NoPool(_) | Self::NewerSchema(_) | Self::Table(_) | Self::Provision { .. } => {
-                Exit::Failed
-            }
+            Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::Table(_)
+            | Self::Runner(_)
+            | Self::Provision { .. } => Exit::Failed,
         }
     }
 
@@ -132,6 +142,7 @@ impl RunError {
             | Self::NoPool(_)
             | Self::NewerSchema(_)
             | Self::Table(_)
+            | Self::Runner(_)
             | Self::Cancelled
             | Self::Provision { .. }
             | Self::Release(_) => &[],
@@ -145,6 +156,11 @@ impl RunError {
             Self::Table(_) => {
                 Some("check the step's credentials and permissions and the region".to_owned())
             }
+            Self::Runner(_) => Some(
+                "run refresh again, or bake the runner program into the image and leave \
+                 `actions-runner-version` out"
+                    .to_owned(),
+            ),
             Self::Steps(_) => Some("see their lines above, then run refresh again".to_owned()),
             Self::Release(_) => {
                 Some("run release again; what it cannot do, refresh will".to_owned())
@@ -155,25 +171,27 @@ impl RunError {
 }
 
 async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, RunError> {
-    let RefreshAndGithub {
-        refresh: settings,
+    let desired = DesiredState::new(inputs)?;
+    let github = GithubSettings::new(inputs)?;
+    console.mask(github.pat.expose());
+    let Common { region, pool } = Common::new(&inputs.common)?;
+    let sdk = proto::aws::sdk_config(Some(region)).await;
+    let clock = Arc::new(SystemClock);
+    let releases = Releases::new(
+        &github.releases_url,
+        github.releases_bearer(),
+        clock.clone(),
+    );
+    let GithubSettings {
         api_url,
         scope,
         pat,
-    } = RefreshAndGithub::new(inputs)?;
-    console.mask(pat.expose());
-    let Common { region, pool } = Common::new(&inputs.common)?;
-    let sdk = proto::aws::sdk_config(Some(region)).await;
-    let clients = Clients::new(&sdk);
-    let name = pool.resource_name();
-    let ports = RefreshPorts {
-        admin: Arc::new(DynamoAdmin::new(clients.dynamo.clone(), name.clone())),
-        table: Arc::new(DynamoTable::new(clients.dynamo, name)),
-        pool: Arc::new(SqsPool::new(clients.sqs)),
-        fleet: Arc::new(Ec2Fleet::new(clients.ec2)),
-        forge: Arc::new(GithubForge::new(api_url, scope, pat)),
-        clock: Arc::new(SystemClock),
-    };
+        ..
+    } = github;
+    let forge = GithubForge::new(&api_url, scope, pat, clock);
+    let ports = RefreshPorts::new(&sdk, &pool, forge);
+    let runner = runner::release(desired.runner, &releases, ports.table.as_ref(), console).await?;
+    let settings = desired.with(runner)?;
     let report = refresh::refresh(&settings, &ports, &mut |line| console.say(line)).await;
     for (step, error) in &report.failed {
         console.say(format!("failed: {step}: {}", chain(error.as_ref())));

@@ -1,6 +1,7 @@
 //! From inputs to settings: what is allowed, and one clear line for what is not.
 
 pub mod classes;
+pub mod github;
 pub mod refresh;
 pub mod run;
 

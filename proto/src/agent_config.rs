@@ -37,12 +37,40 @@ pub struct AgentConfig {
 pub struct RunnerRelease {
     /// Such as `2.336.0`.
     pub version: String,
-    /// Where its archive for this machine's architecture is, when the image does not carry it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// SHA-256 of the archive, hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    /// Its archives, for an image that does not carry it.
+    pub downloads: Downloads,
+}
+
+/// One program for each architecture that machines have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Downloads {
+    /// For 64-bit x86.
+    pub x86_64: Download,
+    /// For 64-bit ARM.
+    pub aarch64: Download,
+}
+
+impl Downloads {
+    /// The download for an architecture, by its name in `uname -m` and in
+    /// [`std::env::consts::ARCH`].
+    pub fn of(&self, arch: &str) -> Option<&Download> {
+        match arch {
+            "x86_64" => Some(&self.x86_64),
+            "aarch64" => Some(&self.aarch64),
+            _ => None,
+        }
+    }
+}
+
+/// A file to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// Where it is.
+    pub url: String,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
 }
 
 /// The agent's times, in seconds.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::ClassName, instance::Secret, time::Time};
+use crate::{agent_config::RunnerRelease, ids::ClassName, instance::Secret, time::Time};
 
 /// The version of the table's layout that this code reads and writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -45,6 +45,9 @@ pub struct LaunchTemplate {
     pub version: i64,
     /// SHA-256 over the content of that version, hexadecimal.
     pub content_hash: String,
+    /// The runner program that its user data names, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<RunnerRelease>,
 }
 
 /// Subnets and times. All times are in seconds.

@@ -14,7 +14,7 @@
 use std::io::{self, Read, Write};
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use proto::agent_config::AgentConfig;
+use proto::agent_config::{AgentConfig, Downloads};
 
 mod script;
 
@@ -30,24 +30,6 @@ const VERSION: u8 = 1;
 
 /// The first two bytes of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// Where a bare image gets its agent from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentDownload {
-    /// For `x86_64`.
-    pub x86_64: Download,
-    /// For `aarch64`.
-    pub aarch64: Download,
-}
-
-/// A program to fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Download {
-    /// Where it is.
-    pub url: String,
-    /// Its SHA-256, hexadecimal.
-    pub sha256: String,
-}
 
 /// The configuration does not fit into user data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,13 +70,13 @@ pub enum InvalidUserData {
     },
 }
 
-/// The user data for a configuration, before base64. Without `agent`, a bare image can only say
-/// that it has none.
+/// The user data for a configuration, before base64. `agent` is where a bare image gets its agent
+/// from; without it such an image can only say that it has none.
 ///
 /// # Errors
 ///
 /// [`TooLong`] when it does not fit, not even compressed.
-pub fn render(config: &AgentConfig, agent: Option<&AgentDownload>) -> Result<Vec<u8>, TooLong> {
+pub fn render(config: &AgentConfig, agent: Option<&Downloads>) -> Result<Vec<u8>, TooLong> {
     // A configuration is strings and numbers, which JSON always has a form for.
     let json = serde_json::to_string(config).unwrap_or_default();
     let plain = script::text(&json, agent).into_bytes();

@@ -1,6 +1,6 @@
 //! The shell script around the configuration.
 
-use crate::{AgentDownload, Download};
+use proto::agent_config::{Download, Downloads};
 
 /// The line before the configuration: opens a here-document that goes nowhere, and whose quoted
 /// end word keeps the shell from reading anything in it.
@@ -90,10 +90,10 @@ fail "this image carries no agent at $agent, and the pool names none to fetch: b
 "#;
 
 /// The whole text.
-pub(crate) fn text(json: &str, agent: Option<&AgentDownload>) -> String {
+pub(crate) fn text(json: &str, agent: Option<&Downloads>) -> String {
     let rest = match agent {
         None => NO_AGENT.to_owned(),
-        Some(AgentDownload { x86_64, aarch64 }) => format!(
+        Some(Downloads { x86_64, aarch64 }) => format!(
             "\ncase \"$(uname -m)\" in\n{}{}  *) fail \"there is no agent for this machine's \
              architecture, $(uname -m)\" ;;\nesac\n{FETCH}",
             case("x86_64", x86_64),

@@ -9,9 +9,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use proto::agent_config::AgentConfig;
+use proto::agent_config::{AgentConfig, Download, Downloads};
 use sha2::{Digest, Sha256};
-use userdata::{AgentDownload, Download, render};
+use userdata::render;
 
 const AGENT: &str = "#!/bin/sh\necho \"agent $*\"\n";
 
@@ -45,12 +45,12 @@ fn serve() -> String {
     url
 }
 
-fn download(sha256: &str) -> AgentDownload {
+fn download(sha256: &str) -> Downloads {
     let download = Download {
         url: serve(),
         sha256: sha256.to_owned(),
     };
-    AgentDownload {
+    Downloads {
         x86_64: download.clone(),
         aarch64: download,
     }
@@ -64,7 +64,7 @@ fn right_sum() -> String {
     })
 }
 
-fn run(shell: &str, home: &Path, agent: Option<&AgentDownload>, option: &str) -> Output {
+fn run(shell: &str, home: &Path, agent: Option<&Downloads>, option: &str) -> Output {
     let script = home.join("user-data");
     fs::write(&script, render(&config(), agent).unwrap()).unwrap();
     Command::new(shell)

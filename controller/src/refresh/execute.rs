@@ -115,6 +115,7 @@ impl<'a> Execution<'a> {
             id: state.id,
             version: state.version,
             content_hash: hash.to_owned(),
+            runner: self.settings.runner.clone(),
         };
         self.record(ConfigItem::LaunchTemplate(template)).await
     }

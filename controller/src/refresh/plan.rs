@@ -80,6 +80,7 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
                 id: state.id.clone(),
                 version: state.version,
                 content_hash: hash,
+                runner: settings.runner.clone(),
             };
             if old.as_ref() != Some(&new) {
                 steps.push(Step::RecordTemplate { old, new });

@@ -49,6 +49,7 @@ impl Scene {
                 user_data: b"{}".to_vec(),
                 tags: vec![("paddock:pool".into(), "p".into())],
             },
+            runner: None,
             classes: vec![class("large", 2, 4096), class("xlarge", 4, 8192)],
             parameters: Parameters {
                 subnet_ids: vec!["subnet-1".into()],

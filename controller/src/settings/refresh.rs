@@ -1,51 +1,32 @@
 //! The settings of refresh: the desired state.
 
 use proto::{
-    agent_config::{AgentConfig, RunnerRelease, Times},
+    agent_config::{AgentConfig, Download, Downloads, RunnerRelease, Times},
     config::Parameters,
-    instance::Secret,
 };
-use userdata::{AgentDownload, Download};
 
-use super::{BadInput, Common, classes, given, list, positive, required};
+use super::{BadInput, Common, classes, github::GithubSettings, given, list, positive, required};
 use crate::{
-    github::Scope, inputs::RefreshInputs, ports::TemplateContent, refresh::RefreshSettings,
+    github::release::Wanted, inputs::RefreshInputs, ports::TemplateContent,
+    refresh::RefreshSettings,
 };
 
-/// A refresh, with how to reach GitHub.
+/// The desired state, as far as it can be told without asking anybody.
 #[derive(Debug)]
-pub struct RefreshAndGithub {
-    /// The desired state.
-    pub refresh: RefreshSettings,
-    /// GitHub's API.
-    pub api_url: String,
-    /// Where runners register.
-    pub scope: Scope,
-    /// What asks for their tokens.
-    pub pat: Secret,
+pub struct DesiredState {
+    /// Which runner program the machines must have; none: whatever the image carries.
+    pub runner: Option<Wanted>,
+    /// With user data that names no runner program.
+    refresh: RefreshSettings,
+    agent: AgentConfig,
+    agent_download: Option<Downloads>,
 }
 
-impl RefreshAndGithub {
+impl DesiredState {
     /// Checks a refresh's inputs.
     pub fn new(inputs: &RefreshInputs) -> Result<Self, BadInput> {
         let Common { region, pool } = Common::new(&inputs.common)?;
-        let repository = required(
-            "GITHUB_REPOSITORY",
-            inputs.common.github_repository.as_ref(),
-            "run this inside a workflow, or set it to owner/name",
-        )?;
-        let Some((owner, repo)) = repository
-            .split_once('/')
-            .filter(|(o, r)| !o.is_empty() && !r.is_empty())
-        else {
-            let wrong = format!("`{repository}` names no repository");
-            return Err(BadInput::new("GITHUB_REPOSITORY", wrong, "give owner/name"));
-        };
-        let pat = required(
-            "github-token",
-            inputs.github_token.as_ref(),
-            "give a personal access token that may administer the repository",
-        )?;
+        let github = GithubSettings::new(inputs)?;
         let ami = required(
             "ami",
             inputs.ami.as_ref(),
@@ -58,26 +39,18 @@ impl RefreshAndGithub {
                 "give one such as ami-0abc",
             ));
         }
-        let server = given(inputs.github_server_url.as_ref()).unwrap_or("https://github.com");
         let classes = classes::parse(given(inputs.resource_class_config.as_ref()))?;
-        let agent_config = AgentConfig {
+        let agent = AgentConfig {
             v: 1,
             table: pool.resource_name(),
             pool: pool.clone(),
             region,
-            github_url: format!("{}/{repository}", server.trim_end_matches('/')),
+            github_url: github.runners_url,
             pre_runner_script: given(inputs.pre_runner_script.as_ref()).map(str::to_owned),
-            runner: runner_release(given(inputs.actions_runner_version.as_ref()))?,
+            runner: None,
             times: Times::default(),
         };
-        let user_data =
-            userdata::render(&agent_config, agent_download(inputs)?.as_ref()).map_err(|error| {
-                BadInput::new(
-                    "pre-runner-script",
-                    error.to_string(),
-                    "shorten it, or have it fetch what it needs",
-                )
-            })?;
+        let agent_download = agent_download(inputs)?;
         let refresh = RefreshSettings {
             template: TemplateContent {
                 ami: ami.to_owned(),
@@ -94,27 +67,47 @@ impl RefreshAndGithub {
                     |item| item.starts_with("sg-"),
                     "give one or more ids, sg-…",
                 )?,
-                user_data,
+                user_data: user_data(&agent, agent_download.as_ref())?,
                 tags: vec![("paddock:pool".to_owned(), pool.to_string())],
             },
+            runner: None,
             parameters: parameters(inputs)?,
             classes,
             pool,
-            github_url: agent_config.github_url,
+            github_url: agent.github_url.clone(),
             dry_run: inputs.dry_run,
         };
         Ok(Self {
+            runner: wanted_runner(given(inputs.actions_runner_version.as_ref()))?,
             refresh,
-            api_url: given(inputs.github_api_url.as_ref())
-                .unwrap_or("https://api.github.com")
-                .to_owned(),
-            scope: Scope::Repository {
-                owner: owner.to_owned(),
-                repo: repo.to_owned(),
-            },
-            pat: Secret::new(pat),
+            agent,
+            agent_download,
         })
     }
+
+    /// With the runner program that was found.
+    pub fn with(self, runner: Option<RunnerRelease>) -> Result<RefreshSettings, BadInput> {
+        let Self {
+            mut refresh,
+            mut agent,
+            agent_download,
+            ..
+        } = self;
+        agent.runner.clone_from(&runner);
+        refresh.template.user_data = user_data(&agent, agent_download.as_ref())?;
+        refresh.runner = runner;
+        Ok(refresh)
+    }
+}
+
+fn user_data(agent: &AgentConfig, download: Option<&Downloads>) -> Result<Vec<u8>, BadInput> {
+    userdata::render(agent, download).map_err(|error| {
+        BadInput::new(
+            "pre-runner-script",
+            error.to_string(),
+            "shorten it, or have it fetch what it needs",
+        )
+    })
 }
 
 fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
@@ -157,28 +150,20 @@ fn limit(input: &'static str, text: Option<&String>, most: u64) -> Result<Option
         .transpose()
 }
 
-fn runner_release(version: Option<&str>) -> Result<Option<RunnerRelease>, BadInput> {
-    let Some(version) = version else {
-        return Ok(None);
-    };
-    let numbers = version.trim_start_matches('v');
-    if numbers.split('.').count() != 3 || !numbers.split('.').all(|n| n.parse::<u32>().is_ok()) {
-        let wrong = format!("`{version}` is no version");
-        return Err(BadInput::new(
-            "actions-runner-version",
-            wrong,
-            "give one such as 2.336.0",
-        ));
-    }
-    Ok(Some(RunnerRelease {
-        version: numbers.to_owned(),
-        url: None,
-        sha256: None,
-    }))
+fn wanted_runner(version: Option<&str>) -> Result<Option<Wanted>, BadInput> {
+    Ok(match version {
+        None => None,
+        Some("latest") => Some(Wanted::Latest),
+        Some(version) => Some(Wanted::Pinned(version.parse().map_err(|_| {
+            let wrong = format!("`{version}` is no version");
+            let allowed = "give latest, or one such as 2.336.0";
+            BadInput::new("actions-runner-version", wrong, allowed)
+        })?)),
+    })
 }
 
 /// Where an image without the agent fetches it, if it may.
-fn agent_download(inputs: &RefreshInputs) -> Result<Option<AgentDownload>, BadInput> {
+fn agent_download(inputs: &RefreshInputs) -> Result<Option<Downloads>, BadInput> {
     let (url, sums) = (
         given(inputs.agent_url.as_ref()),
         given(inputs.agent_sha256.as_ref()),
@@ -216,7 +201,7 @@ fn agent_download(inputs: &RefreshInputs) -> Result<Option<AgentDownload>, BadIn
         sha256: sum.to_ascii_lowercase(),
     };
     match sums.split_whitespace().collect::<Vec<_>>()[..] {
-        [x86_64, aarch64] if is_sum(x86_64) && is_sum(aarch64) => Ok(Some(AgentDownload {
+        [x86_64, aarch64] if is_sum(x86_64) && is_sum(aarch64) => Ok(Some(Downloads {
             x86_64: download("x86_64", x86_64),
             aarch64: download("aarch64", aarch64),
         })),

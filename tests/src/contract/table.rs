@@ -503,6 +503,7 @@ async fn the_configuration_reads_back(table: &dyn Table) {
             id: "lt-1".into(),
             version: 3,
             content_hash: "abc".into(),
+            runner: None,
         }),
         ConfigItem::ResourceClass(class("large", 2)),
         ConfigItem::ResourceClass(class("xlarge", 4)),

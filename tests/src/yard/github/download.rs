@@ -36,62 +36,97 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         )
 }
 
-fn file_name() -> String {
-    format!("actions-runner-linux-x64-{RUNNER_VERSION}.tar.gz")
+/// The architectures that GitHub publishes archives for. Here both hold the same program.
+const ARCHITECTURES: [&str; 2] = ["x64", "arm64"];
+/// When the stand-in's release came out.
+const PUBLISHED_AT: &str = "2026-11-01T00:00:00Z";
+
+fn file_name(arch: &str, version: &str) -> String {
+    format!("actions-runner-linux-{arch}-{version}.tar.gz")
 }
 
-fn link(headers: &HeaderMap) -> String {
+fn link(headers: &HeaderMap, arch: &str, version: &str) -> String {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or("127.0.0.1");
     format!(
-        "http://{host}/actions/runner/releases/download/v{RUNNER_VERSION}/{}",
-        file_name()
+        "http://{host}/actions/runner/releases/download/v{version}/{}",
+        file_name(arch, version)
     )
 }
 
 /// `GET …/actions/runners/downloads`.
 pub(super) async fn list(shared: &Shared, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
     let archive = archive(shared).await?;
-    Ok(Json(json!([{
-        "os": "linux",
-        "architecture": "x64",
-        "download_url": link(headers),
-        "filename": file_name(),
-        "sha256_checksum": archive.sha256,
-    }])))
+    let downloads = ARCHITECTURES.map(|arch| {
+        json!({
+            "os": "linux",
+            "architecture": arch,
+            "download_url": link(headers, arch, RUNNER_VERSION),
+            "filename": file_name(arch, RUNNER_VERSION),
+            "sha256_checksum": archive.sha256,
+        })
+    });
+    Ok(Json(json!(downloads)))
 }
 
 /// `GET /repos/actions/runner/releases/latest`, open to everybody.
 pub(super) async fn latest_release(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    // The digest is known only once something was packed; a version is known always.
-    let assets = match archive(&shared).await {
-        Ok(archive) => json!([{
-            "name": file_name(),
-            "size": archive.bytes.len(),
-            "digest": format!("sha256:{}", archive.sha256),
-            "browser_download_url": link(&headers),
-        }]),
-        Err(_) => json!([]),
-    };
-    Ok(Json(json!({
-        "tag_name": format!("v{RUNNER_VERSION}"),
-        "name": format!("v{RUNNER_VERSION}"),
+) -> Json<Value> {
+    let sum = sum(&shared).await;
+    Json(release(&headers, RUNNER_VERSION, PUBLISHED_AT, sum))
+}
+
+/// `GET /repos/actions/runner/releases`, newest first.
+pub(super) async fn releases(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Json<Value> {
+    let sum = sum(&shared).await;
+    let others = shared.quietly(|state| state.settings.other_releases.clone());
+    let mut all = vec![(RUNNER_VERSION.to_owned(), PUBLISHED_AT.to_owned())];
+    all.extend(others);
+    all.sort_by(|a, b| b.1.cmp(&a.1));
+    let all: Vec<Value> = all
+        .iter()
+        .map(|(version, published_at)| release(&headers, version, published_at, sum))
+        .collect();
+    Json(json!(all))
+}
+
+/// A digest is known only once something was packed; a version is known always.
+async fn sum(shared: &Shared) -> Option<&str> {
+    archive(shared).await.ok().map(|archive| &*archive.sha256)
+}
+
+fn release(headers: &HeaderMap, version: &str, published_at: &str, sum: Option<&str>) -> Value {
+    let assets: Vec<Value> = ARCHITECTURES
+        .iter()
+        .filter_map(|arch| {
+            let sum = sum?;
+            Some(json!({
+                "name": file_name(arch, version),
+                "digest": format!("sha256:{sum}"),
+                "browser_download_url": link(headers, arch, version),
+            }))
+        })
+        .collect();
+    json!({
+        "tag_name": format!("v{version}"),
+        "name": format!("v{version}"),
         "draft": false,
         "prerelease": false,
+        "published_at": published_at,
         "assets": assets,
-    })))
+    })
 }
 
 async fn download(
     State(shared): State<Arc<Shared>>,
     axum::extract::Path((version, file)): axum::extract::Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    if version != format!("v{RUNNER_VERSION}") || file != file_name() {
+    let known = ARCHITECTURES.map(|arch| file_name(arch, RUNNER_VERSION));
+    if version != format!("v{RUNNER_VERSION}") || !known.contains(&file) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "Not Found"));
     }
     let archive = archive(&shared).await?;
@@ -135,7 +170,7 @@ async fn pack(binary: &Path) -> io::Result<Archive> {
     tokio::fs::create_dir(&bin).await?;
     tokio::fs::copy(binary, bin.join("Runner.Listener")).await?;
     tokio::fs::hard_link(bin.join("Runner.Listener"), bin.join("Runner.Worker")).await?;
-    let file = folder.path().join(file_name());
+    let file = folder.path().join("packed.tar.gz");
     let inside = |command: &mut Command| {
         command.current_dir(folder.path()).kill_on_drop(true);
     };

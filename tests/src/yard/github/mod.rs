@@ -64,6 +64,9 @@ pub struct Settings {
     pub silence: Duration,
     /// The program that the download site packs into the runner's archive.
     pub runner_binary: Option<PathBuf>,
+    /// Releases of the runner besides the one that can be downloaded here: version, and when it
+    /// was published (RFC 3339).
+    pub other_releases: Vec<(String, String)>,
 }
 
 impl Default for Settings {
@@ -76,6 +79,7 @@ impl Default for Settings {
             pickup: Duration::from_mins(1),
             silence: Duration::from_secs(30),
             runner_binary: None,
+            other_releases: Vec::new(),
         }
     }
 }

@@ -24,6 +24,7 @@ const OWN_LABELS: [&str; 3] = ["self-hosted", "Linux", "X64"];
 pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let mut router = Router::new()
         .route("/repos/{owner}/{repo}/actions/runs/{id}", get(run))
+        .route("/repos/actions/runner/releases", get(download::releases))
         .route(
             "/repos/actions/runner/releases/latest",
             get(download::latest_release),

@@ -1,0 +1,157 @@
+//! One call of GitHub's REST API: answered, refused with words, repeated where that may help, and
+//! its limits waited for.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use proto::{
+    instance::Secret,
+    time::{Clock, human},
+};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use super::{
+    limit::{Patience, wanted_pause},
+    refusal::Refusal,
+};
+
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Before a call that GitHub fell over is repeated, once.
+const BREATH: Duration = Duration::from_millis(500);
+/// What is shown of an answer that is not GitHub's own form.
+const SHOWN: usize = 200;
+
+/// A GitHub.
+pub(super) struct Api {
+    base: String,
+    client: OnceCell<Client>,
+    clock: Arc<dyn Clock>,
+    patience: Patience,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    /// Below the API's root, with its query.
+    pub(super) path: String,
+    /// Who asks; without it, anybody.
+    pub(super) bearer: Option<&'a Secret>,
+    /// The permission that it takes, in words.
+    pub(super) needs: &'static str,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    message: String,
+}
+
+impl Api {
+    /// GitHub at `base` (`https://api.github.com`, or a server's `https://host/api/v3`).
+    pub(super) fn new(base: &str, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            client: OnceCell::new(),
+            clock,
+            patience: Patience::default(),
+        }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Asks until there is an answer, or no sense in asking on.
+    pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Response, Refusal> {
+        let mut repeated = false;
+        loop {
+            let refusal = match self.once(&ask).await {
+                Ok(response) => return Ok(response),
+                Err(refusal) => refusal,
+            };
+            let (method, path) = (&ask.method, &ask.path);
+            let pause = match &refusal {
+                Refusal::Limited { pause, message, .. } if self.patience.grants(*pause) => {
+                    let told = human(*pause);
+                    tracing::warn!("{method} {path}: {message}; waiting {told} for GitHub");
+                    *pause
+                }
+                refusal if refusal.may_pass() && !repeated => {
+                    repeated = true;
+                    tracing::warn!("{method} {path} once more: {refusal}");
+                    BREATH
+                }
+                _ => return Err(refusal),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn once(&self, ask: &Ask<'_>) -> Result<Response, Refusal> {
+        let client = self.client.get_or_try_init(client).await?;
+        let mut request = client
+            .request(ask.method.clone(), format!("{}/{}", self.base, ask.path))
+            .header("Accept", "application/vnd.github+json")
+            .header("X-GitHub-Api-Version", "2022-11-28");
+        if let Some(bearer) = ask.bearer {
+            request = request.bearer_auth(bearer.expose());
+        }
+        let response = request.send().await.map_err(Refusal::Transport)?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refusal(response, ask.needs).await)
+        }
+    }
+
+    async fn refusal(&self, response: Response, needs: &'static str) -> Refusal {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = response.text().await.unwrap_or_default();
+        let message = serde_json::from_str::<ErrorAnswer>(&body).map_or_else(
+            |_| body.trim().chars().take(SHOWN).collect(),
+            |answer| answer.message,
+        );
+        let code = status.as_u16();
+        if let Some(pause) = wanted_pause(status, &headers, &message, self.clock.now()) {
+            return Refusal::Limited {
+                status: code,
+                message,
+                pause,
+            };
+        }
+        match status {
+            StatusCode::UNAUTHORIZED => Refusal::Token(message),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Refusal::Permission {
+                status: code,
+                message,
+                needs,
+            },
+            _ => Refusal::Other {
+                status: code,
+                message,
+            },
+        }
+    }
+}
+
+async fn client() -> Result<Client, Refusal> {
+    Client::builder()
+        .user_agent("paddock")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .build()
+        .map_err(Refusal::Transport)
+}

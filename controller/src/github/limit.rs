@@ -1,0 +1,123 @@
+//! GitHub's rate limits: how long it wants to be left alone, and how much of that is granted.
+//!
+//! Source: <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
+
+use std::{sync::Mutex, sync::PoisonError, time::Duration};
+
+use proto::time::Time;
+use reqwest::{StatusCode, header::HeaderMap};
+
+/// What GitHub asks for when a secondary limit names no time.
+const UNTOLD: Duration = Duration::from_mins(1);
+/// All waiting of one command together: refresh runs every ten minutes and has more to do.
+const BUDGET: Duration = Duration::from_mins(2);
+
+/// For how long GitHub wants no more calls, if that is what this answer says.
+pub(super) fn wanted_pause(
+    status: StatusCode,
+    headers: &HeaderMap,
+    message: &str,
+    now: Time,
+) -> Option<Duration> {
+    if !matches!(
+        status,
+        StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    ) {
+        return None;
+    }
+    let number = |name| -> Option<i64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+    if let Some(seconds) = number("retry-after") {
+        return Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    }
+    if let (Some(0), Some(reset)) = (number("x-ratelimit-remaining"), number("x-ratelimit-reset")) {
+        // A second more: the reset is cut to whole seconds, and clocks differ.
+        let reset = Time::from_millis(reset.saturating_add(1).saturating_mul(1000));
+        return Some(reset.since(now));
+    }
+    let limited =
+        status == StatusCode::TOO_MANY_REQUESTS || message.to_lowercase().contains("rate limit");
+    limited.then_some(UNTOLD)
+}
+
+/// How long a command will wait for GitHub's limits, all in all.
+#[derive(Debug)]
+pub(super) struct Patience(Mutex<Duration>);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Mutex::new(BUDGET))
+    }
+}
+
+impl Patience {
+    /// Whether this pause can be granted; if so it is spent.
+    pub(super) fn grants(&self, pause: Duration) -> bool {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.checked_sub(pause) {
+            Some(rest) => {
+                *left = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn each_kind_of_limit_is_understood() {
+        let now = Time::from_millis(1_000_000);
+        let pause = |status, pairs: &[_], message| {
+            wanted_pause(status, &headers(pairs), message, now).map(|pause| pause.as_secs())
+        };
+        let (forbidden, too_many) = (StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(pause(forbidden, &[("retry-after", "7")], ""), Some(7));
+        let used_up = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1030"),
+        ];
+        assert_eq!(pause(forbidden, &used_up, ""), Some(31));
+        let reset_is_over = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "3")];
+        assert_eq!(pause(too_many, &reset_is_over, ""), Some(0));
+        let secondary = "You have exceeded a secondary rate limit.";
+        assert_eq!(pause(forbidden, &[], secondary), Some(60));
+        assert_eq!(pause(too_many, &[], ""), Some(60));
+    }
+
+    #[test]
+    fn a_missing_permission_is_no_limit() {
+        let left = headers(&[
+            ("x-ratelimit-remaining", "4999"),
+            ("x-ratelimit-reset", "2000"),
+        ]);
+        let message = "Resource not accessible by personal access token";
+        let now = Time::from_millis(0);
+        assert_eq!(
+            wanted_pause(StatusCode::FORBIDDEN, &left, message, now),
+            None
+        );
+        assert_eq!(
+            wanted_pause(StatusCode::BAD_GATEWAY, &left, message, now),
+            None
+        );
+    }
+
+    #[test]
+    fn patience_ends() {
+        let patience = Patience::default();
+        assert!(patience.grants(BUDGET / 2));
+        assert!(!patience.grants(BUDGET));
+        assert!(patience.grants(BUDGET / 2));
+        assert!(!patience.grants(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,90 @@
+//! Why GitHub did not do what it was asked.
+
+use std::time::Duration;
+
+use proto::time::human;
+
+use crate::ports::PortError;
+
+/// Why GitHub did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// 401.
+    #[error("GitHub refused the token: {0}; give one that is valid and has not expired")]
+    Token(String),
+    /// 403 and 404: what a token may not see does not exist.
+    #[error("GitHub says {status} ({message}); the token needs {needs}")]
+    Permission {
+        status: u16,
+        message: String,
+        needs: &'static str,
+    },
+    /// A limit whose end lies beyond the patience of this command.
+    #[error(
+        "GitHub's rate limit is used up ({message}): it may be asked again in {}",
+        human(*pause)
+    )]
+    Limited {
+        status: u16,
+        message: String,
+        pause: Duration,
+    },
+    #[error("GitHub says {status}: {message}")]
+    Other { status: u16, message: String },
+    #[error("GitHub did not answer")]
+    Transport(#[source] reqwest::Error),
+    #[error("GitHub's answer is not what its documentation says")]
+    Answer(#[source] reqwest::Error),
+    #[error("an instant in GitHub's answer cannot be read")]
+    Time(#[source] proto::time::InvalidTime),
+}
+
+impl Refusal {
+    /// Whether a second try may help at once.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Transport(_) => true,
+            Self::Other { status, .. } => *status >= 500,
+            Self::Token(_)
+            | Self::Permission { .. }
+            | Self::Limited { .. }
+            | Self::Answer(_)
+            | Self::Time(_) => false,
+        }
+    }
+
+    /// The status, if GitHub answered with one.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Token(_) => Some(401),
+            Self::Permission { status, .. }
+            | Self::Limited { status, .. }
+            | Self::Other { status, .. } => Some(*status),
+            Self::Transport(_) | Self::Answer(_) | Self::Time(_) => None,
+        }
+    }
+
+    /// With the operation that it ended.
+    pub(super) fn of(self, operation: impl Into<String>) -> PortError {
+        PortError {
+            operation: operation.into(),
+            code: self.status().map(|status| status.to_string()),
+            source: self.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let other = |status| Refusal::Other {
+            status,
+            message: "no".into(),
+        };
+        assert!(other(502).may_pass() && !other(422).may_pass());
+        assert!(!Refusal::Token("Bad credentials".into()).may_pass());
+    }
+}
