@@ -3,7 +3,7 @@
 //! Commands know these traits alone; [`crate::aws`] and [`crate::github`] are the real forms, and
 //! only the wiring knows those.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use proto::{
@@ -37,6 +37,15 @@ pub struct Lease {
 /// SQS takes and gives so many messages a call.
 pub const MESSAGES_A_CALL: usize = 10;
 
+/// A queue as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// About how many messages it holds, leased ones included.
+    pub messages: u64,
+    /// The attributes that are not as they should be: name, value, and what it should be.
+    pub odd: Vec<(String, String, String)>,
+}
+
 /// The queues that list idle machines.
 #[async_trait]
 pub trait Pool: Send + Sync {
@@ -60,12 +69,11 @@ pub trait Pool: Send + Sync {
     /// Lists idle machines.
     async fn send(&self, queue_url: &str, messages: &[PoolMessage]) -> Result<(), PortError>;
 
-    /// Makes sure that there is a queue of this name; its URL.
+    /// Makes sure that there is a queue of this name with the right attributes; its URL.
     async fn ensure_queue(&self, name: &str) -> Result<String, PortError>;
 
-    /// About how many messages the queue holds, leased ones included; none if there is no such
-    /// queue.
-    async fn depth(&self, queue_url: &str) -> Result<Option<u64>, PortError>;
+    /// The queue as it is; none if there is no such queue.
+    async fn queue(&self, queue_url: &str) -> Result<Option<QueueState>, PortError>;
 
     /// Deletes a queue. One that is gone is no error.
     async fn delete_queue(&self, queue_url: &str) -> Result<(), PortError>;
@@ -223,11 +231,11 @@ pub trait Fleet: Send + Sync {
     /// Every machine that bears the pool's tag, as far as EC2 shows it.
     async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError>;
 
-    /// The launch template of that name: its id, default version and the content hash that it was
-    /// tagged with, if there is one.
+    /// The launch template of that name with all its versions, if there is one.
     async fn template(&self, name: &str) -> Result<Option<TemplateState>, PortError>;
 
-    /// Makes a version with this content the default one, and the template if there is none.
+    /// Makes a version with this content the default one: the newest that has it, or a new one,
+    /// with a new template if there is none.
     async fn put_template(
         &self,
         name: &str,
@@ -235,8 +243,8 @@ pub trait Fleet: Send + Sync {
         content_hash: &str,
     ) -> Result<TemplateState, PortError>;
 
-    /// Deletes all versions but the newest `keep` and the default one; how many it deleted.
-    async fn prune_template(&self, id: &str, keep: usize) -> Result<usize, PortError>;
+    /// Deletes versions of the launch template. One that is gone is no error.
+    async fn delete_versions(&self, id: &str, versions: &[i64]) -> Result<(), PortError>;
 }
 
 /// The launch template as it is.
@@ -246,10 +254,22 @@ pub struct TemplateState {
     pub id: String,
     /// Its default version.
     pub version: i64,
-    /// The hash that its default version carries (in its description).
-    pub content_hash: Option<String>,
-    /// How many versions there are.
-    pub versions: usize,
+    /// All versions, each with the content hash that it carries, if it carries one.
+    pub versions: BTreeMap<i64, Option<String>>,
+}
+
+impl TemplateState {
+    /// The hash that the default version carries.
+    pub fn content_hash(&self) -> Option<&str> {
+        self.versions.get(&self.version)?.as_deref()
+    }
+
+    /// The newest version with this content.
+    pub fn version_with(&self, content_hash: &str) -> Option<i64> {
+        let mut newest_first = self.versions.iter().rev();
+        let found = newest_first.find(|(_, hash)| hash.as_deref() == Some(content_hash));
+        found.map(|(version, _)| *version)
+    }
 }
 
 /// A short-lived token of GitHub.

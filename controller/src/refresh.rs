@@ -1,11 +1,12 @@
 //! Refresh: brings AWS and the table to the desired state, and ends what nobody else will end.
 //!
 //! ```text
-//!   table there? ──▶ observe ──▶ plan ──▶ execute
-//!                   (all I/O)   (pure)   (each step fails alone)
+//!   table there? ──▶ observe ──▶ plan ──▶ lease ──▶ execute
+//!                   (all I/O)   (pure)             (each step fails alone)
 //! ```
 //!
-//! A second run with the same input plans nothing. A source that cannot be looked at fails alone
+//! A second run with the same input plans nothing, and then it writes nothing either. Of two that
+//! run at the same time one acts; the other says so and leaves ([`lease`]). A source that cannot be looked at fails alone
 //! too: the steps that depend on it are left out of the plan, the others are not.
 
 mod content_hash;
@@ -13,6 +14,7 @@ mod ending;
 mod execute;
 #[cfg(test)]
 mod fakes;
+mod lease;
 mod observe;
 pub mod plan;
 pub mod step;
@@ -25,18 +27,19 @@ use std::{error::Error, fmt, sync::Arc};
 
 use proto::{
     agent_config::RunnerRelease,
-    config::{Config, Parameters, SCHEMA_VERSION},
+    config::{Config, GithubTokens, Parameters, SCHEMA_VERSION},
     ids::{ClassName, Home, PoolName},
-    table::Table,
-    time::Clock,
+    table::{Table, TableErrorKind},
+    time::{Clock, Time},
 };
 
 pub use self::content_hash::{TEMPLATE_FORM, content_hash};
 use self::{
     execute::Execution,
+    lease::{Lease, LeaseError},
     observe::observe,
     step::{Step, count_line},
-    table::{TableAdmin, TableStep},
+    table::{TableAdmin, TableState, TableStep},
 };
 use crate::ports::{Fleet, Forge, Pool, TemplateContent};
 
@@ -100,6 +103,8 @@ pub struct Report {
     pub planned: Vec<Step>,
     /// What failed, with its cause.
     pub failed: Vec<(Failed, StepError)>,
+    /// Since when another refresh is at work, to which this one left everything.
+    pub left_to: Option<Time>,
 }
 
 /// What failed.
@@ -109,6 +114,8 @@ pub enum Failed {
     Look(&'static str),
     /// A step could not be done.
     Step(Box<Step>),
+    /// The right to act could not be had, or was lost.
+    Lease,
 }
 
 impl fmt::Display for Failed {
@@ -116,6 +123,7 @@ impl fmt::Display for Failed {
         match self {
             Self::Look(source) => write!(f, "look at {source}"),
             Self::Step(step) => step.fmt(f),
+            Self::Lease => f.write_str("keep other refreshes away"),
         }
     }
 }
@@ -139,9 +147,10 @@ struct OthersPool {
 }
 
 /// Brings the pool to the desired state. Every line of the plan, and what was left alone, goes to
-/// `out`; failures are in the report alone.
+/// `out`; failures are in the report alone. `holder` tells this refresh from all others.
 pub async fn refresh(
     settings: &RefreshSettings,
+    holder: &str,
     ports: &RefreshPorts,
     out: &mut (dyn FnMut(&str) + Send),
 ) -> Report {
@@ -160,21 +169,19 @@ pub async fn refresh(
             return report;
         }
     };
-    let config = match read_config(settings, ports, found.there).await {
-        Ok(config) => config,
-        Err(error) => {
-            report
-                .failed
-                .push((Failed::Look("the configuration"), error));
+    let read = found.config.refresh.clone();
+    if let Some(other) = read.as_ref().filter(|j| j.is_held(ports.clock.now())) {
+        leave_to(other.since, out, &mut report);
+        if !settings.dry_run {
             return report;
         }
-    };
+    }
     let observed = observe(
         settings,
         ports,
         found.arn,
         home.as_ref(),
-        config,
+        found.config,
         &mut report,
     )
     .await;
@@ -182,11 +189,39 @@ pub async fn refresh(
     say(&steps, out);
     report.planned.extend(steps.iter().cloned());
     out(&count_line(&report.planned));
-    if let (false, Some(home)) = (settings.dry_run, home) {
-        let execution = Execution::new(settings, ports, home, observed.config);
-        report.failed.extend(execution.run(&steps, out).await);
-    }
+    let Some(home) = home.filter(|_| !settings.dry_run && !steps.is_empty()) else {
+        return report;
+    };
+    let mut lease = match Lease::take(ports, holder, read.as_ref()).await {
+        Ok(lease) => lease,
+        Err(LeaseError::Others(since)) => {
+            leave_to(since, out, &mut report);
+            return report;
+        }
+        Err(error) => {
+            report.failed.push((Failed::Lease, error.into()));
+            return report;
+        }
+    };
+    let execution = Execution::new(settings, ports, home, observed.config);
+    let kept = match lease.during(execution.run(&steps, out)).await {
+        Ok(failed) => {
+            report.failed.extend(failed);
+            lease.give_back().await
+        }
+        Err(lost) => Err(lost),
+    };
     report
+        .failed
+        .extend(kept.err().map(|error| (Failed::Lease, error.into())));
+    report
+}
+
+fn leave_to(since: Time, out: &mut (dyn FnMut(&str) + Send), report: &mut Report) {
+    out(&format!(
+        "another refresh of this pool has been at work since {since}: this one changes nothing"
+    ));
+    report.left_to = Some(since);
 }
 
 /// The table that the rest of a refresh stands on.
@@ -194,16 +229,78 @@ struct Found {
     arn: String,
     /// Whether it is there, or a dry run only pretends so.
     there: bool,
+    config: Config,
 }
 
-/// Sees to the table; none when nothing else can be done.
+/// Sees to the table and reads the configuration; none when nothing else can be done.
 async fn prepare_table(
     settings: &RefreshSettings,
     ports: &RefreshPorts,
     out: &mut (dyn FnMut(&str) + Send),
     report: &mut Report,
 ) -> Option<Found> {
-    let mut state = match ports.admin.observe().await {
+    let read = ports.table.config().await;
+    if let Ok(config) = &read {
+        if let Err(error) = check(settings, config) {
+            report
+                .failed
+                .push((Failed::Look("the configuration"), error));
+            return None;
+        }
+        if let Some(schema) = config.schema.as_ref().filter(|_| is_settled(config, ports)) {
+            return Some(Found {
+                arn: schema.table_arn.clone(),
+                there: true,
+                config: config.clone(),
+            });
+        }
+    }
+    let state = see_to_table(settings, ports, out, report).await?;
+    let config = match (read, &state) {
+        (Ok(config), _) => config,
+        (Err(_), None) => Config::default(),
+        // Made by this refresh or by another one, which may have come further.
+        (Err(error), Some(_)) if error.kind == TableErrorKind::NoTable => {
+            match ports.table.config().await {
+                Ok(config) => config,
+                Err(error) => {
+                    let failed = Failed::Look("the configuration");
+                    report.failed.push((failed, error.into()));
+                    return None;
+                }
+            }
+        }
+        (Err(error), Some(_)) => {
+            let failed = Failed::Look("the configuration");
+            report.failed.push((failed, error.into()));
+            return None;
+        }
+    };
+    Some(Found {
+        there: state.is_some(),
+        arn: state.map_or_else(|| ARN_TO_COME.to_owned(), |state| state.arn),
+        config,
+    })
+}
+
+/// Whether the table needs no closer look. Its features are safety nets that only an operator's
+/// hand can take away, and a look costs three calls: it is taken as often as tokens are renewed.
+fn is_settled(config: &Config, ports: &RefreshPorts) -> bool {
+    let version = config.schema.as_ref().map(|schema| schema.version);
+    let now = ports.clock.now();
+    let fresh = |tokens: &GithubTokens| !tokens.is_half_over(now);
+    version == Some(SCHEMA_VERSION) && config.github_tokens.as_ref().is_some_and(fresh)
+}
+
+/// Looks at the table itself and does what it lacks. The outer none: nothing else can be done; the
+/// inner one: a dry run of a pool that is not there.
+async fn see_to_table(
+    settings: &RefreshSettings,
+    ports: &RefreshPorts,
+    out: &mut (dyn FnMut(&str) + Send),
+    report: &mut Report,
+) -> Option<Option<TableState>> {
+    let state = match ports.admin.observe().await {
         Ok(state) => state,
         Err(error) => {
             report
@@ -216,52 +313,37 @@ async fn prepare_table(
     let planned: Vec<Step> = steps.iter().cloned().map(Step::Table).collect();
     say(&planned, out);
     report.planned.extend(planned);
-    if !settings.dry_run {
-        for step in steps {
-            let done = table::apply(ports.admin.as_ref(), &settings.pool, &step).await;
-            if let Err(error) = done {
-                let fatal = matches!(step, TableStep::Create { .. });
-                report
-                    .failed
-                    .push((Failed::Step(Box::new(Step::Table(step))), error.into()));
-                if fatal {
-                    return None;
-                }
+    if settings.dry_run {
+        return Some(state);
+    }
+    for step in steps {
+        let done = table::apply(ports.admin.as_ref(), &settings.pool, &step).await;
+        if let Err(error) = done {
+            let fatal = matches!(step, TableStep::Create { .. });
+            report
+                .failed
+                .push((Failed::Step(Box::new(Step::Table(step))), error.into()));
+            if fatal {
+                return None;
             }
         }
-        if state.is_none() {
-            state = match ports.admin.observe().await {
-                Ok(state) => state,
-                Err(error) => {
-                    report
-                        .failed
-                        .push((Failed::Look("the new table"), error.into()));
-                    return None;
-                }
-            };
+    }
+    if state.is_some() {
+        return Some(state);
+    }
+    match ports.admin.observe().await {
+        Ok(state) => Some(state),
+        Err(error) => {
+            report
+                .failed
+                .push((Failed::Look("the new table"), error.into()));
+            None
         }
     }
-    Some(match state {
-        Some(state) => Found {
-            arn: state.arn,
-            there: true,
-        },
-        None => Found {
-            arn: ARN_TO_COME.to_owned(),
-            there: false,
-        },
-    })
 }
 
-async fn read_config(
-    settings: &RefreshSettings,
-    ports: &RefreshPorts,
-    table_there: bool,
-) -> Result<Config, StepError> {
-    if !table_there {
-        return Ok(Config::default());
-    }
-    let config = ports.table.config().await?;
+/// Whether the table is this pool's, and this version's.
+fn check(settings: &RefreshSettings, config: &Config) -> Result<(), StepError> {
     match &config.schema {
         Some(schema) if schema.version > SCHEMA_VERSION => Err(NewerSchema {
             found: schema.version,
@@ -272,7 +354,7 @@ async fn read_config(
             owner: schema.github_url.clone(),
         }
         .into()),
-        Some(_) | None => Ok(config),
+        Some(_) | None => Ok(()),
     }
 }
 

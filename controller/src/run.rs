@@ -192,7 +192,8 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let ports = RefreshPorts::new(&sdk, &pool, forge);
     let runner = runner::release(desired.runner, &releases, ports.table.as_ref(), console).await?;
     let settings = desired.with(runner)?;
-    let report = refresh::refresh(&settings, &ports, &mut |line| console.say(line)).await;
+    let holder = uuid::Uuid::new_v4().simple().to_string();
+    let report = refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
     for (step, error) in &report.failed {
         console.say(format!("failed: {step}: {}", chain(error.as_ref())));
     }

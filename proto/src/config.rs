@@ -130,6 +130,32 @@ impl GithubTokens {
     }
 }
 
+/// The journal of refresh: who is at work, and what the next one has to know.
+///
+/// It is a lease too. Whoever writes it counts the revision up and says until when it works; the
+/// table refuses a write that does not follow the last one. So a refresh that looked at the world
+/// while another one changed it finds out before it does anything itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshJournal {
+    /// Grows by one at each write; 1 is the first.
+    pub revision: u64,
+    /// Tells one refresh from another.
+    pub holder: String,
+    /// When the holder began.
+    pub since: Time,
+    /// Until when nobody else may act; none once the holder is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+impl RefreshJournal {
+    /// Whether its holder is at work, as far as anybody can tell.
+    pub fn is_held(&self, now: Time) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
+}
+
 /// One configuration item of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigItem {
@@ -158,6 +184,8 @@ pub struct Config {
     pub parameters: Option<Parameters>,
     /// GitHub's tokens.
     pub github_tokens: Option<GithubTokens>,
+    /// Refresh's journal; written by [`crate::table::Table::put_refresh`] alone.
+    pub refresh: Option<RefreshJournal>,
 }
 
 impl Config {

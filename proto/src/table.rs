@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::{
     change::Change,
-    config::{Config, ConfigItem},
+    config::{Config, ConfigItem, RefreshJournal},
     ids::{ClassName, InstanceArn, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
@@ -20,11 +20,11 @@ use crate::{
 
 /// What became of a conditional write. A failed condition is a value, not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<T> {
+pub enum Outcome<T, C = T> {
     /// Written; this is the record now.
     Applied(T),
     /// Not written; this is the record as it is, if there is one.
-    Conflict(Option<T>),
+    Conflict(Option<C>),
 }
 
 /// Why the table could not be asked.
@@ -54,6 +54,15 @@ pub struct TableError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Everything that is under way: what the index lists, read from the table itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// The instances in a live state, in no order.
+    pub instances: Vec<InstanceRecord>,
+    /// The provisions that somebody must be at work on, by label.
+    pub provisions: Vec<ProvisionRecord>,
+}
+
 /// Where instances, provision records and the configuration are kept.
 #[async_trait]
 pub trait Table: Send + Sync {
@@ -69,6 +78,13 @@ pub trait Table: Send + Sync {
         arn: &InstanceArn,
         change: &Change,
     ) -> Result<Outcome<InstanceRecord>, TableError>;
+
+    /// Applies changes to the records of as many different instances, each under its own condition
+    /// and with its own outcome, in the order given. Cheaper than one by one: a hundred a call.
+    async fn change_instances(
+        &self,
+        changes: &[(InstanceArn, Change)],
+    ) -> Vec<Result<Outcome<(), InstanceRecord>, TableError>>;
 
     /// One instance, as it is now.
     async fn instance(&self, arn: &InstanceArn) -> Result<Option<InstanceRecord>, TableError>;
@@ -94,14 +110,22 @@ pub trait Table: Send + Sync {
     /// The provision records of a run, as they are now, by label.
     async fn provisions_of(&self, run: &RunId) -> Result<Vec<ProvisionRecord>, TableError>;
 
-    /// The provision records that somebody must be at work on. May lag behind by moments.
-    async fn open_provisions(&self) -> Result<Vec<ProvisionRecord>, TableError>;
+    /// All instances in a live state and all provisions that somebody must be at work on. What
+    /// began moments ago may be missing.
+    async fn live(&self) -> Result<Live, TableError>;
 
     /// The whole configuration, as it is now.
     async fn config(&self) -> Result<Config, TableError>;
 
     /// Writes one item of the configuration.
     async fn put_config(&self, item: &ConfigItem) -> Result<(), TableError>;
+
+    /// Writes refresh's journal, if it follows the one in the table: its revision is one more than
+    /// that one's, or 1 and there is none.
+    async fn put_refresh(
+        &self,
+        journal: &RefreshJournal,
+    ) -> Result<Outcome<RefreshJournal>, TableError>;
 
     /// Removes a class from the configuration.
     async fn delete_class(&self, name: &ClassName) -> Result<(), TableError>;

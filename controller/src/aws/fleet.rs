@@ -303,7 +303,7 @@ impl Fleet for Ec2Fleet {
         template::put(&self.client, name, content, content_hash).await
     }
 
-    async fn prune_template(&self, id: &str, keep: usize) -> Result<usize, PortError> {
-        template::prune(&self.client, id, keep).await
+    async fn delete_versions(&self, id: &str, versions: &[i64]) -> Result<(), PortError> {
+        template::delete_versions(&self.client, id, versions).await
     }
 }

@@ -17,7 +17,7 @@ use aws_sdk_sqs::{
 use proto::message::PoolMessage;
 
 use super::{failed, odd};
-use crate::ports::{Lease, MESSAGES_A_CALL, Pool, PortError};
+use crate::ports::{Lease, MESSAGES_A_CALL, Pool, PortError, QueueState};
 
 /// The codes of a lease that has ended: its message is gone, or somebody else's by now.
 const LEASE_ENDED: [&str; 4] = [
@@ -235,27 +235,36 @@ impl Pool for SqsPool {
         }
     }
 
-    async fn depth(&self, queue_url: &str) -> Result<Option<u64>, PortError> {
+    async fn queue(&self, queue_url: &str) -> Result<Option<QueueState>, PortError> {
         let counts = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
+        let fixed = ATTRIBUTES.map(|(name, _)| name);
         let answer = self
             .client
             .get_queue_attributes()
             .queue_url(queue_url)
-            .set_attribute_names(Some(counts.to_vec()))
+            .set_attribute_names(Some([&counts[..], &fixed[..]].concat()))
             .send()
             .await;
         match answer {
             Ok(answer) => {
                 let found = answer.attributes.unwrap_or_default();
                 let count = |name| found.get(name).and_then(|n| n.parse::<u64>().ok());
-                Ok(Some(counts.iter().filter_map(count).sum()))
+                let odd = ATTRIBUTES.into_iter().filter_map(|(name, right)| {
+                    let value = found.get(&name).map_or("", String::as_str);
+                    let odd = (name.to_string(), value.to_owned(), right.to_owned());
+                    (value != right).then_some(odd)
+                });
+                Ok(Some(QueueState {
+                    messages: counts.iter().filter_map(count).sum(),
+                    odd: odd.collect(),
+                }))
             }
             Err(error) => match error.as_service_error() {
                 Some(GetQueueAttributesError::QueueDoesNotExist(_)) => Ok(None),
-                Some(_) | None => Err(failed("count the messages of the queue")(error)),
+                Some(_) | None => Err(failed("look at the queue")(error)),
             },
         }
     }

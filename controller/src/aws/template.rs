@@ -20,8 +20,11 @@ use crate::ports::{PortError, TemplateContent, TemplateState};
 
 /// What stands before the hash in a version's description.
 const DESCRIPTION: &str = "paddock sha256 ";
-/// EC2 says so of a name that no template has.
-const NO_TEMPLATE: &str = "InvalidLaunchTemplateName.NotFoundException";
+/// EC2's codes for a template that is not there.
+const NO_TEMPLATE: [&str; 2] = [
+    "InvalidLaunchTemplateName.NotFoundException",
+    "InvalidLaunchTemplateId.NotFound",
+];
 /// `DeleteLaunchTemplateVersions` takes so many versions.
 const DELETE_BATCH: usize = 200;
 /// Characters of the hash that make a client token: EC2 allows 64 in all.
@@ -30,59 +33,65 @@ const TOKEN_HASH: usize = 32;
 /// The template of that name, if there is one.
 pub(super) async fn read(client: &Client, name: &str) -> Result<Option<TemplateState>, PortError> {
     let operation = format!("read the launch template {name}");
-    let answer = client
-        .describe_launch_templates()
-        .launch_template_names(name)
-        .send()
-        .await
-        .map_err(failed(&operation));
-    let found = match answer {
-        Ok(answer) => answer
-            .launch_templates
-            .unwrap_or_default()
-            .into_iter()
-            .next(),
-        Err(error) if error.code.as_deref() == Some(NO_TEMPLATE) => None,
-        Err(error) => return Err(error),
-    };
-    let Some(found) = found else {
-        return Ok(None);
-    };
-    let (Some(id), Some(default)) = (found.launch_template_id, found.default_version_number) else {
+    let mut pages = client
+        .describe_launch_template_versions()
+        .launch_template_name(name)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        match page.map_err(failed(&operation)) {
+            Ok(page) => found.extend(page.launch_template_versions.unwrap_or_default()),
+            Err(error) if is_unknown(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    let default = found
+        .iter()
+        .find(|version| version.default_version() == Some(true));
+    let Some((id, version)) =
+        default.and_then(|it| Some((it.launch_template_id()?, it.version_number()?)))
+    else {
         return Err(odd(operation, None, "EC2 gave no id or no default version"));
     };
-    let versions = versions(client, &id).await?;
-    let content_hash = versions
-        .iter()
-        .find(|version| version.version_number() == Some(default))
-        .and_then(|version| version.version_description()?.strip_prefix(DESCRIPTION))
-        .map(str::to_owned);
     Ok(Some(TemplateState {
-        id,
-        version: default,
-        content_hash,
-        versions: versions.len(),
+        id: id.to_owned(),
+        version,
+        versions: found
+            .iter()
+            .filter_map(|version| Some((version.version_number()?, hash_of(version))))
+            .collect(),
     }))
+}
+
+fn is_unknown(error: &PortError) -> bool {
+    let code = error.code.as_deref();
+    code.is_some_and(|code| NO_TEMPLATE.contains(&code))
+}
+
+fn hash_of(version: &LaunchTemplateVersion) -> Option<String> {
+    let hash = version.version_description()?.strip_prefix(DESCRIPTION)?;
+    Some(hash.to_owned())
 }
 
 /// Makes a version with this content the default one, and the template if there is none.
 ///
-/// The client tokens are made from the content and the state it follows, so that a repeat after a
-/// lost answer makes no second version.
+/// A version that has this content already is taken up again: one that an earlier refresh made
+/// before it died, or one that the pool goes back to. The client token is made from the content
+/// and the versions that it follows, so that a repeat after a lost answer makes no second version.
 pub(super) async fn put(
     client: &Client,
     name: &str,
     content: &TemplateContent,
     content_hash: &str,
 ) -> Result<TemplateState, PortError> {
-    let description = format!("{DESCRIPTION}{content_hash}");
-    let token: String = content_hash.chars().take(TOKEN_HASH).collect();
-    let Some(present) = read(client, name).await? else {
+    let hash = Some(content_hash.to_owned());
+    let Some(mut present) = read(client, name).await? else {
         let operation = format!("create the launch template {name}");
         let created = client
             .create_launch_template()
             .launch_template_name(name)
-            .version_description(description)
+            .version_description(format!("{DESCRIPTION}{content_hash}"))
             .launch_template_data(data(content))
             .tag_specifications(
                 TagSpecification::builder()
@@ -100,24 +109,14 @@ pub(super) async fn put(
         return Ok(TemplateState {
             id,
             version: 1,
-            content_hash: Some(content_hash.to_owned()),
-            versions: 1,
+            versions: [(1, hash)].into(),
         });
     };
 
-    let operation = format!("create a version of the launch template {name}");
-    let version = client
-        .create_launch_template_version()
-        .launch_template_id(&present.id)
-        .client_token(format!("{token}.{}.{}", present.version, present.versions))
-        .version_description(description)
-        .launch_template_data(data(content))
-        .send()
-        .await
-        .map_err(failed(&operation))?
-        .launch_template_version
-        .and_then(|version| version.version_number)
-        .ok_or_else(|| odd(operation, None, "EC2 gave no version number"))?;
+    let version = match present.version_with(content_hash) {
+        Some(version) => version,
+        None => add_version(client, name, &present, content, content_hash).await?,
+    };
     client
         .modify_launch_template()
         .launch_template_id(&present.id)
@@ -127,58 +126,60 @@ pub(super) async fn put(
         .map_err(failed(format!(
             "make version {version} of {name} the default"
         )))?;
-    Ok(TemplateState {
-        version,
-        content_hash: Some(content_hash.to_owned()),
-        versions: present.versions + 1,
-        ..present
-    })
+    present.version = version;
+    present.versions.insert(version, hash);
+    Ok(present)
 }
 
-/// Deletes all versions but the newest `keep` and the default one; how many it deleted.
-pub(super) async fn prune(client: &Client, id: &str, keep: usize) -> Result<usize, PortError> {
+async fn add_version(
+    client: &Client,
+    name: &str,
+    present: &TemplateState,
+    content: &TemplateContent,
+    content_hash: &str,
+) -> Result<i64, PortError> {
+    let operation = format!("create a version of the launch template {name}");
+    let token: String = content_hash.chars().take(TOKEN_HASH).collect();
+    let newest = present.versions.keys().next_back().unwrap_or(&0);
+    client
+        .create_launch_template_version()
+        .launch_template_id(&present.id)
+        .client_token(format!("{token}.{newest}"))
+        .version_description(format!("{DESCRIPTION}{content_hash}"))
+        .launch_template_data(data(content))
+        .send()
+        .await
+        .map_err(failed(&operation))?
+        .launch_template_version
+        .and_then(|version| version.version_number)
+        .ok_or_else(|| odd(operation, None, "EC2 gave no version number"))
+}
+
+/// Deletes versions; those that are gone are no error.
+pub(super) async fn delete_versions(
+    client: &Client,
+    id: &str,
+    versions: &[i64],
+) -> Result<(), PortError> {
     let operation = format!("delete old versions of the launch template {id}");
-    let mut known = versions(client, id).await?;
-    known.sort_by_key(|version| std::cmp::Reverse(version.version_number()));
-    let old: Vec<String> = known
-        .iter()
-        .skip(keep)
-        .filter(|version| version.default_version() != Some(true))
-        .filter_map(LaunchTemplateVersion::version_number)
-        .map(|number| number.to_string())
-        .collect();
-    for batch in old.chunks(DELETE_BATCH) {
+    for batch in versions.chunks(DELETE_BATCH) {
         let answer = client
             .delete_launch_template_versions()
             .launch_template_id(id)
-            .set_versions(Some(batch.to_vec()))
+            .set_versions(Some(batch.iter().map(ToString::to_string).collect()))
             .send()
             .await
             .map_err(failed(&operation))?;
         let refused = answer.unsuccessfully_deleted_launch_template_versions();
-        if let Some(error) = refused.first().and_then(|item| item.response_error()) {
+        let mut errors = refused.iter().filter_map(|item| item.response_error());
+        let gone = LaunchTemplateErrorCode::LaunchTemplateVersionDoesNotExist;
+        if let Some(error) = errors.find(|error| error.code() != Some(&gone)) {
             let code = error.code().map(LaunchTemplateErrorCode::as_str);
             let words = error.message().unwrap_or("no reason given");
             return Err(odd(operation, code, words));
         }
     }
-    Ok(old.len())
-}
-
-async fn versions(client: &Client, id: &str) -> Result<Vec<LaunchTemplateVersion>, PortError> {
-    let mut pages = client
-        .describe_launch_template_versions()
-        .launch_template_id(id)
-        .into_paginator()
-        .send();
-    let mut versions = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(failed(format!(
-            "list the versions of the launch template {id}"
-        )))?;
-        versions.extend(page.launch_template_versions.unwrap_or_default());
-    }
-    Ok(versions)
+    Ok(())
 }
 
 /// The content as EC2 takes it. What is fixed here is part of what the hash stands for: whoever

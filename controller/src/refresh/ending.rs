@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{StreamExt, stream};
 use proto::{
     ids::{Home, InstanceArn, InstanceId},
     instance::InstanceRecord,
@@ -17,9 +16,6 @@ use proto::{
 };
 
 use super::{Failed, RefreshPorts, StepError, step::Step};
-
-/// So many records are locked at a time.
-const AT_A_TIME: usize = 16;
 
 /// A step whose records are locked.
 struct Locked {
@@ -68,11 +64,14 @@ pub(super) async fn end(
     let mut note = |step: &Step, error: StepError| {
         failed.push((Failed::Step(Box::new(step.clone())), error));
     };
-    let locks: Vec<(&Step, Result<Locked, StepError>)> = stream::iter(steps.iter().copied())
-        .map(|step| async move { (step, lock(ports, home, step).await) })
-        .buffered(AT_A_TIME)
-        .collect()
-        .await;
+    let mut locks = lock_records(ports, steps).await;
+    for step in steps.iter().copied() {
+        if let Step::TerminateStray { id, .. } = step {
+            locks.push((step, Ok(Locked::machines(vec![id.clone()]))));
+        } else if let Step::Undo { record, machines } = step {
+            locks.push((step, undo(ports, home, record, machines).await));
+        }
+    }
     let mut locked = Vec::new();
     for (step, result) in locks {
         match result {
@@ -123,35 +122,37 @@ pub(super) async fn end(
     failed
 }
 
-async fn lock(ports: &RefreshPorts, home: &Home, step: &Step) -> Result<Locked, StepError> {
-    Ok(match step {
-        Step::Terminate { arn, because } => {
-            match lock_record(ports, arn, because.to_string(), because.lock()).await? {
-                Lock::Ours => Locked::machines(vec![arn.id().clone()]),
-                Lock::MovedOn(now) => Locked::nothing(moved_on(arn.id(), now.as_deref())),
-            }
-        }
-        Step::Close { arn, .. } => {
+/// Locks the records of all steps that are about one record each.
+async fn lock_records<'a>(
+    ports: &RefreshPorts,
+    steps: &[&'a Step],
+) -> Vec<(&'a Step, Result<Locked, StepError>)> {
+    let mut about = Vec::new();
+    for step in steps.iter().copied() {
+        if let Step::Terminate { arn, because } = step {
+            let reason = because.to_string();
+            let only = because.lock();
+            about.push((step, arn.clone(), Transition::Terminate { reason, only }));
+        } else if let Step::Close { arn, .. } = step {
             let reason = "EC2 has it no more".to_owned();
-            match lock_record(ports, arn, reason, Terminate::Gone).await? {
-                Lock::Ours => Locked::machines(Vec::new()),
-                Lock::MovedOn(now) => Locked::nothing(moved_on(arn.id(), now.as_deref())),
-            }
+            let only = Terminate::Gone;
+            about.push((step, arn.clone(), Transition::Terminate { reason, only }));
         }
-        Step::TerminateStray { id, .. } => Locked::machines(vec![id.clone()]),
-        Step::Undo { record, machines } => undo(ports, home, record, machines).await?,
-        Step::Table(_)
-        | Step::PutSchema { .. }
-        | Step::PutTemplate { .. }
-        | Step::RecordTemplate { .. }
-        | Step::PruneTemplate { .. }
-        | Step::PutClass { .. }
-        | Step::RetireClass(_)
-        | Step::PutParameters { .. }
-        | Step::RenewTokens { .. }
-        | Step::Resend { .. }
-        | Step::Sweep { .. } => Locked::machines(Vec::new()),
-    })
+    }
+    let ends: Vec<_> = about
+        .iter()
+        .map(|(_, arn, end)| (arn.clone(), end.clone()))
+        .collect();
+    let locks = lock_all(ports, &ends).await;
+    let locked = about.into_iter().zip(locks).map(|((step, arn, _), lock)| {
+        let locked = lock.map(|lock| match lock {
+            Lock::Ours if matches!(step, Step::Close { .. }) => Locked::machines(Vec::new()),
+            Lock::Ours => Locked::machines(vec![arn.id().clone()]),
+            Lock::MovedOn(now) => Locked::nothing(moved_on(arn.id(), now.as_deref())),
+        });
+        (step, locked.map_err(Into::into))
+    });
+    locked.collect()
 }
 
 /// What came of locking a record.
@@ -163,19 +164,25 @@ enum Lock {
     MovedOn(Option<Box<InstanceRecord>>),
 }
 
-async fn lock_record(
+/// Locks records, each for its own reason and under its own condition.
+async fn lock_all(
     ports: &RefreshPorts,
-    arn: &InstanceArn,
-    reason: String,
-    only: Terminate,
-) -> Result<Lock, TableError> {
-    let end = Transition::Terminate { reason, only };
-    let change = end.change(ports.clock.now());
-    Ok(match ports.table.change_instance(arn, &change).await? {
-        Outcome::Applied(_) => Lock::Ours,
-        Outcome::Conflict(Some(record)) if end.is_done(&record) => Lock::Ours,
-        Outcome::Conflict(record) => Lock::MovedOn(record.map(Box::new)),
-    })
+    ends: &[(InstanceArn, Transition)],
+) -> Vec<Result<Lock, TableError>> {
+    let now = ports.clock.now();
+    let changes: Vec<_> = ends
+        .iter()
+        .map(|(arn, end)| (arn.clone(), end.change(now)))
+        .collect();
+    let outcomes = ports.table.change_instances(&changes).await;
+    let locks = ends.iter().zip(outcomes).map(|((_, end), outcome)| {
+        outcome.map(|outcome| match outcome {
+            Outcome::Applied(()) => Lock::Ours,
+            Outcome::Conflict(Some(record)) if end.is_done(&record) => Lock::Ours,
+            Outcome::Conflict(record) => Lock::MovedOn(record.map(Box::new)),
+        })
+    });
+    locks.collect()
 }
 
 fn moved_on(id: &InstanceId, now: Option<&InstanceRecord>) -> String {
@@ -199,12 +206,18 @@ async fn undo(
         let why = format!("somebody is at work on provision {}", record.label);
         return Ok(Locked::nothing(why));
     }
+    let ends: Vec<_> = machines
+        .iter()
+        .map(|id| {
+            let reason = format!("the controller of provision {} died", record.label);
+            let only = Terminate::Of(record.label.clone());
+            let end = Transition::Terminate { reason, only };
+            (InstanceArn::new(home, id), end)
+        })
+        .collect();
     let mut ids = Vec::new();
-    for id in machines {
-        let reason = format!("the controller of provision {} died", record.label);
-        let arn = InstanceArn::new(home, id);
-        let only = Terminate::Of(record.label.clone());
-        match lock_record(ports, &arn, reason, only).await? {
+    for (id, lock) in machines.iter().zip(lock_all(ports, &ends).await) {
+        match lock? {
             Lock::Ours => ids.push(id.clone()),
             // Launched, but its record was never written. A machine that was only about to be
             // claimed always has one.

@@ -8,8 +8,7 @@ use proto::{
 };
 
 use super::{
-    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, ending, plan::VERSIONS_KEPT,
-    step::Step, sweep, table,
+    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, ending, step::Step, sweep, table,
 };
 
 /// One execution of a plan.
@@ -83,8 +82,8 @@ impl<'a> Execution<'a> {
             Step::RecordTemplate { new, .. } => {
                 self.record(ConfigItem::LaunchTemplate(new.clone())).await?;
             }
-            Step::PruneTemplate { id, .. } => {
-                self.ports.fleet.prune_template(id, VERSIONS_KEPT).await?;
+            Step::PruneTemplate { id, versions } => {
+                self.ports.fleet.delete_versions(id, versions).await?;
             }
             Step::PutClass { new, .. } => self.put_class(new).await?,
             Step::RetireClass(class) => self.retire(class).await?,

@@ -21,8 +21,8 @@ use super::{
     table::{Feature, Setting, TableAdmin, TableState},
 };
 use crate::ports::{
-    Fleet, FleetAnswer, FleetRequest, Forge, Lease, Machine, Pool, PortError, RunnerToken,
-    TemplateContent, TemplateState,
+    Fleet, FleetAnswer, FleetRequest, Forge, Lease, Machine, Pool, PortError, QueueState,
+    RunnerToken, TemplateContent, TemplateState,
 };
 
 pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) queues: BTreeMap<String, Vec<PoolMessage>>,
     /// Messages that somebody leased, by handle.
     pub(super) leased: BTreeMap<String, PoolMessage>,
+    /// What is odd about the queues' attributes.
+    pub(super) odd_queue: Option<(String, String, String)>,
     pub(super) template: Option<TemplateState>,
     pub(super) machines: Vec<Machine>,
     pub(super) tokens: u32,
@@ -164,14 +166,19 @@ impl Pool for Fakes {
     async fn ensure_queue(&self, name: &str) -> Result<String, PortError> {
         self.call("ensure_queue", |world| {
             let url = format!("http://sqs/{name}");
+            world.odd_queue = None;
             world.queues.entry(url.clone()).or_default();
             url
         })
     }
 
-    async fn depth(&self, queue_url: &str) -> Result<Option<u64>, PortError> {
-        self.call("depth", |world| {
-            world.queues.get(queue_url).map(|queue| queue.len() as u64)
+    async fn queue(&self, queue_url: &str) -> Result<Option<QueueState>, PortError> {
+        self.call("queue", |world| {
+            let odd = world.odd_queue.clone().into_iter().collect();
+            world.queues.get(queue_url).map(|queue| QueueState {
+                messages: queue.len() as u64,
+                odd,
+            })
         })
     }
 
@@ -213,26 +220,27 @@ impl Fleet for Fakes {
         content_hash: &str,
     ) -> Result<TemplateState, PortError> {
         self.call("put_template", |world| {
-            let (version, versions) = world
-                .template
-                .as_ref()
-                .map_or((1, 1), |old| (old.version + 1, old.versions + 1));
-            let state = TemplateState {
+            let template = world.template.get_or_insert_with(|| TemplateState {
                 id: "lt-1".to_owned(),
-                version,
-                content_hash: Some(content_hash.to_owned()),
-                versions,
-            };
-            world.template.insert(state).clone()
+                version: 0,
+                versions: BTreeMap::new(),
+            });
+            let newest = template.versions.keys().next_back().unwrap_or(&0);
+            let version = template.version_with(content_hash).unwrap_or(newest + 1);
+            template
+                .versions
+                .insert(version, Some(content_hash.to_owned()));
+            template.version = version;
+            template.clone()
         })
     }
 
-    async fn prune_template(&self, _: &str, keep: usize) -> Result<usize, PortError> {
-        self.call("prune_template", |world| {
+    async fn delete_versions(&self, _: &str, versions: &[i64]) -> Result<(), PortError> {
+        self.call("delete_versions", |world| {
             let template = world.template.as_mut().expect("a template that is there");
-            let old = template.versions.saturating_sub(keep);
-            template.versions -= old;
-            old
+            template
+                .versions
+                .retain(|version, _| !versions.contains(version));
         })
     }
 }

@@ -6,13 +6,11 @@ use proto::{
     config::Config,
     ids::{ClassName, Home, InstanceArn, InstanceId},
     instance::InstanceRecord,
-    provision::ProvisionRecord,
-    state::State,
     table::TableError,
 };
 
 use super::{Failed, RefreshPorts, RefreshSettings, Report, StepError, plan::Observed};
-use crate::ports::Machine;
+use crate::ports::{Machine, PortError, QueueState};
 
 /// The world as it is. What cannot be looked at is noted in the report and left out.
 pub(super) async fn observe(
@@ -31,19 +29,18 @@ pub(super) async fn observe(
     );
     let template = kept(template, "the launch template", report);
     let mut machines = kept(machines, "the machines at EC2", report);
-    let mut depths = BTreeMap::new();
-    for (class, depth) in queues {
-        if let Some(depth) = kept(depth, "a queue", report) {
-            depths.insert(class, depth);
+    let mut queue_states = BTreeMap::new();
+    for (class, state) in queues {
+        if let Some(state) = kept(state, "a queue", report) {
+            queue_states.insert(class, state);
         }
     }
 
     let (mut records, mut provisions) = (Some(Vec::new()), Some(Vec::new()));
     let mut unlisted = BTreeMap::new();
     if let Some(home) = home {
-        let (live, open) = tokio::join!(live_records(ports), ports.table.open_provisions());
-        records = kept(live, "the live records", report);
-        provisions = kept(open.map(orderly), "the open provisions", report);
+        let live = kept(ports.table.live().await, "the live records", report);
+        (records, provisions) = live.map(|live| (live.instances, live.provisions)).unzip();
         if let (Some(records), Some(found)) = (&records, &machines) {
             match unlisted_records(ports, home, records, found).await {
                 Ok(found) => unlisted = found,
@@ -64,7 +61,7 @@ pub(super) async fn observe(
         table_arn,
         config,
         template,
-        queues: depths,
+        queues: queue_states,
         records,
         provisions,
         machines,
@@ -86,31 +83,12 @@ fn kept<T, E: Into<StepError>>(
 async fn queues(
     ports: &RefreshPorts,
     config: &Config,
-) -> Vec<(ClassName, Result<Option<u64>, crate::ports::PortError>)> {
+) -> Vec<(ClassName, Result<Option<QueueState>, PortError>)> {
     let looks = config
         .resource_classes
         .iter()
-        .map(|class| async { (class.name.clone(), ports.pool.depth(&class.queue_url).await) });
+        .map(|class| async { (class.name.clone(), ports.pool.queue(&class.queue_url).await) });
     futures::future::join_all(looks).await
-}
-
-/// All records in a live state. The index lags behind by moments, so a record may be listed under
-/// two states: the later generation counts.
-async fn live_records(ports: &RefreshPorts) -> Result<Vec<InstanceRecord>, TableError> {
-    let lists = futures::future::try_join_all(
-        State::LIVE.map(|state| ports.table.instances_in(state, None)),
-    )
-    .await?;
-    let mut records: BTreeMap<InstanceId, InstanceRecord> = BTreeMap::new();
-    for record in lists.into_iter().flatten() {
-        match records.get(record.id()) {
-            Some(known) if known.generation >= record.generation => {}
-            Some(_) | None => {
-                records.insert(record.id().clone(), record);
-            }
-        }
-    }
-    Ok(records.into_values().collect())
 }
 
 /// The records, read from the table itself, of machines that are not among the live ones.
@@ -131,9 +109,4 @@ async fn unlisted_records(
         .into_iter()
         .map(|record| (record.id().clone(), record))
         .collect())
-}
-
-fn orderly(mut provisions: Vec<ProvisionRecord>) -> Vec<ProvisionRecord> {
-    provisions.sort_by(|a, b| a.label.cmp(&b.label));
-    provisions
 }

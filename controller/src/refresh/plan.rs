@@ -15,12 +15,15 @@ use proto::{
     time::Time,
 };
 
-use super::{ClassSpec, RefreshSettings, content_hash, step::Step};
-use crate::ports::{Machine, TemplateState};
+use super::{
+    ClassSpec, RefreshSettings, content_hash,
+    step::{QueueTrouble, Step},
+};
+use crate::ports::{Machine, QueueState, TemplateState};
 
-/// How many versions of the launch template are kept besides the default one: machines of an old
-/// version may still run, and an operator may want to look back.
-pub(super) const VERSIONS_KEPT: usize = 10;
+/// So many versions of the launch template are kept, the newest ones, and the default one whatever
+/// its age: an operator may want to look back, or to go back.
+const VERSIONS_KEPT: usize = 10;
 
 /// The world as refresh found it. `None` stands for what could not be looked at.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +34,9 @@ pub struct Observed {
     pub config: Config,
     /// The launch template, if there is one.
     pub template: Option<Option<TemplateState>>,
-    /// The depth of each configured class's queue, none if the queue is gone. A class is missing
-    /// here if its queue could not be asked.
-    pub queues: BTreeMap<ClassName, Option<u64>>,
+    /// Each configured class's queue, none if it is gone. A class is missing here if its queue
+    /// could not be asked.
+    pub queues: BTreeMap<ClassName, Option<QueueState>>,
     /// Every record in a live state.
     pub records: Option<Vec<InstanceRecord>>,
     /// Every provision that somebody must be at work on.
@@ -72,9 +75,15 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
     };
     let hash = content_hash(&settings.template);
     let mut steps = Vec::new();
-    let mut versions = present.as_ref().map_or(0, |state| state.versions);
+    // How many there will be, and the one that will be the default.
+    let (mut count, mut default) = (0, None);
+    if let Some(state) = present {
+        count = state.versions.len();
+        default = state.version_with(&hash);
+    }
     match present {
-        Some(state) if state.content_hash.as_ref() == Some(&hash) => {
+        Some(state) if state.content_hash() == Some(&hash) => {
+            default = Some(state.version);
             let old = observed.config.launch_template.clone();
             let new = LaunchTemplate {
                 id: state.id.clone(),
@@ -87,7 +96,7 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
             }
         }
         Some(_) | None => {
-            versions += 1;
+            count += usize::from(default.is_none());
             steps.push(Step::PutTemplate {
                 name: settings.pool.resource_name(),
                 old: present.clone(),
@@ -95,31 +104,40 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
             });
         }
     }
-    // One more than is kept: the default version may be an old one.
-    if let Some(state) = present.as_ref().filter(|_| versions > VERSIONS_KEPT + 1) {
-        steps.push(Step::PruneTemplate {
-            id: state.id.clone(),
-            versions,
-        });
+    if let Some(state) = present {
+        let oldest_first = state.versions.keys().copied();
+        let surplus: Vec<i64> = oldest_first
+            .take(count.saturating_sub(VERSIONS_KEPT))
+            .filter(|version| Some(*version) != default && *version != state.version)
+            .collect();
+        if !surplus.is_empty() {
+            steps.push(Step::PruneTemplate {
+                id: state.id.clone(),
+                versions: surplus,
+            });
+        }
     }
     steps
 }
 
 /// Whether new machines will be made from another version than those that are there.
 fn template_changes(settings: &RefreshSettings, state: &TemplateState) -> bool {
-    state.content_hash != Some(content_hash(&settings.template))
+    state.content_hash() != Some(&content_hash(&settings.template))
 }
 
 fn classes(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
     let wanted = settings.classes.iter().filter_map(|spec| {
         let old = observed.config.class(&spec.name);
-        let right = old.is_some_and(|old| {
-            let queue_gone = observed.queues.get(&old.name) == Some(&None);
-            is_of(old, spec) && !queue_gone
-        });
+        let queue = match old.and_then(|old| observed.queues.get(&old.name)) {
+            Some(None) => QueueTrouble::Gone,
+            Some(Some(state)) if !state.odd.is_empty() => QueueTrouble::Odd(state.odd.clone()),
+            Some(Some(_)) | None => QueueTrouble::None,
+        };
+        let right = queue == QueueTrouble::None && old.is_some_and(|old| is_of(old, spec));
         (!right).then(|| Step::PutClass {
             old: old.cloned(),
             new: spec.clone(),
+            queue,
         })
     });
     let retired = observed

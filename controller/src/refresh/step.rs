@@ -49,15 +49,17 @@ pub enum Step {
     PruneTemplate {
         /// `lt-…`
         id: String,
-        /// How many it has.
-        versions: usize,
+        /// Those to delete.
+        versions: Vec<i64>,
     },
-    /// A class is missing, has another size, or its queue is gone.
+    /// A class is missing, has another size, or its queue is not as it should be.
     PutClass {
         /// As the configuration has it.
         old: Option<ResourceClass>,
         /// As it should be.
         new: ClassSpec,
+        /// What is wrong with the queue that it has.
+        queue: QueueTrouble,
     },
     /// A class is no longer wanted.
     RetireClass(ResourceClass),
@@ -138,6 +140,17 @@ impl Step {
     }
 }
 
+/// What is wrong with a class's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueTrouble {
+    /// Nothing that anybody knows of.
+    None,
+    /// It is gone.
+    Gone,
+    /// These attributes: name, value, and what it should be.
+    Odd(Vec<(String, String, String)>),
+}
+
 /// Why a machine with a live record is terminated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Because {
@@ -150,6 +163,13 @@ pub enum Because {
     },
     /// It is idle and its class is gone.
     ClassRetired {
+        /// The class.
+        class: ClassName,
+        /// The record's generation.
+        generation: u64,
+    },
+    /// It is idle and its class has another size by now.
+    ClassResized {
         /// The class.
         class: ClassName,
         /// The record's generation.
@@ -169,9 +189,9 @@ impl Because {
     pub(super) fn lock(&self) -> Terminate {
         match self {
             Self::Expired { .. } => Terminate::Expired,
-            Self::ClassRetired { generation, .. } | Self::OldTemplate { generation, .. } => {
-                Terminate::Generation(*generation)
-            }
+            Self::ClassRetired { generation, .. }
+            | Self::ClassResized { generation, .. }
+            | Self::OldTemplate { generation, .. } => Terminate::Generation(*generation),
         }
     }
 }
@@ -181,6 +201,9 @@ impl fmt::Display for Because {
         match self {
             Self::Expired { state, threshold } => write!(f, "{state} past {threshold}"),
             Self::ClassRetired { class, .. } => write!(f, "idle, class {class} is retired"),
+            Self::ClassResized { class, .. } => {
+                write!(f, "idle, class {class} has another size now")
+            }
             Self::OldTemplate { version, .. } => {
                 write!(f, "idle, made from launch template version {version}")
             }

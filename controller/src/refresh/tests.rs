@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proto::{
-    config::{Config, ConfigItem, Parameters, Schema},
+    config::{Config, ConfigItem, Parameters, RefreshJournal, Schema},
     ids::{Home, InstanceArn, InstanceId},
     instance::{InstanceRecord, UsageClass},
     message::PoolMessage,
@@ -17,6 +17,7 @@ use proto::{
 use super::{
     ClassSpec, Failed, RefreshSettings, Report,
     fakes::{Fakes, TABLE_ARN},
+    lease::{Lease, LeaseError},
     refresh,
     step::{Because, Step, Stray},
 };
@@ -80,7 +81,7 @@ impl Scene {
 
     async fn run(&self) -> Report {
         let ports = self.fakes.ports(self.table.clone());
-        refresh(&self.settings, &ports, &mut |_| ()).await
+        refresh(&self.settings, "me", &ports, &mut |_| ()).await
     }
 
     /// Runs once, expects no failure, and then nothing more to do; the steps of the first run.
@@ -239,7 +240,7 @@ async fn a_dry_run_says_all_and_does_nothing() {
     scene.settings.dry_run = true;
     let ports = scene.fakes.ports(scene.table.clone());
     let mut said = Vec::new();
-    let report = refresh(&scene.settings, &ports, &mut |line| {
+    let report = refresh(&scene.settings, "me", &ports, &mut |line| {
         said.push(line.to_owned());
     })
     .await;
@@ -317,15 +318,110 @@ async fn new_content_makes_a_version_and_ends_idle_machines_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn old_versions_are_pruned() {
+async fn the_newest_ten_versions_are_kept_and_an_old_one_can_be_taken_up_again() {
     let mut scene = Scene::made().await;
-    for n in 0..12 {
-        scene.settings.template.ami = format!("ami-{n}0");
+    for n in 2..=13 {
+        scene.settings.template.ami = format!("ami-{n}");
         scene.settles().await;
     }
+    let versions = |scene: &Scene| {
+        scene.fakes.with(|world| {
+            let template = world.template.as_ref().unwrap();
+            template.versions.keys().copied().collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(versions(&scene), (4..=13).collect::<Vec<_>>());
+    scene.settings.template.ami = "ami-5".into();
+    let steps = lines(&scene.settles().await);
+    assert!(steps[0].contains("→ version 5 ("), "{steps:?}");
+    assert_eq!(versions(&scene).len(), 10);
+    assert_eq!(scene.config().await.launch_template.unwrap().version, 5);
+}
+
+#[tokio::test]
+async fn a_version_that_a_dead_refresh_made_is_adopted() {
+    let mut scene = Scene::made().await;
+    scene.settings.template.ami = "ami-2".into();
+    // Made, but neither the default yet nor recorded.
+    let hash = super::content_hash(&scene.settings.template);
+    scene.fakes.with(|world| {
+        let template = world.template.as_mut().unwrap();
+        template.versions.insert(2, Some(hash));
+    });
+    scene.settles().await;
+    scene.fakes.with(|world| {
+        let template = world.template.as_ref().unwrap();
+        assert_eq!((template.version, template.versions.len()), (2, 2));
+    });
+    // The default, but not recorded.
+    let mut old = scene.config().await.launch_template.unwrap();
+    old.version = 1;
     scene
-        .fakes
-        .with(|world| assert!(world.template.as_ref().unwrap().versions <= 11));
+        .table
+        .put_config(&ConfigItem::LaunchTemplate(old))
+        .await
+        .unwrap();
+    let steps = lines(&scene.settles().await);
+    assert_eq!(
+        steps,
+        ["~ launch template in use: lt-1 version 1 → lt-1 version 2"]
+    );
+}
+
+#[tokio::test]
+async fn a_queue_with_odd_attributes_is_set_right() {
+    let scene = Scene::made().await;
+    scene.fakes.with(|world| {
+        let odd = ("VisibilityTimeout", "30", "60");
+        world.odd_queue = Some((odd.0.into(), odd.1.into(), odd.2.into()));
+    });
+    let steps = lines(&scene.settles().await);
+    assert_eq!(
+        steps[0],
+        "~ class large: its queue's VisibilityTimeout 30 → 60"
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_leaves_the_pool_to_one_that_is_at_work() {
+    let scene = Scene::made().await;
+    let past = Time::from_millis(START - 1);
+    scene
+        .instance(1, State::Running, |record| record.threshold = Some(past))
+        .await;
+    let mine = scene.config().await.refresh.unwrap();
+    assert_eq!(mine.until, None, "the first refresh gave its lease back");
+    let others = RefreshJournal {
+        revision: mine.revision + 1,
+        holder: "another".into(),
+        since: Time::from_millis(START),
+        until: Some(Time::from_millis(START + 3 * MINUTE)),
+    };
+    scene.table.put_refresh(&others).await.unwrap();
+    let report = scene.run().await;
+    assert_eq!(report.left_to, Some(others.since));
+    assert!(report.planned.is_empty() && report.failed.is_empty());
+    assert!(scene.is_alive(1));
+    // One that died keeps nobody away for long.
+    scene.fakes.with(|world| world.now += 3 * MINUTE);
+    scene.settles().await;
+    assert!(!scene.is_alive(1));
+}
+
+#[tokio::test]
+async fn a_plan_made_while_another_refresh_acted_is_not_carried_out() {
+    let scene = Scene::made().await;
+    let past = Time::from_millis(START - 1);
+    scene
+        .instance(1, State::Running, |record| record.threshold = Some(past))
+        .await;
+    // The other one comes and goes between this one's look and its first step.
+    let ports = scene.fakes.ports(scene.table.clone());
+    let read = scene.config().await.refresh;
+    let other = Lease::take(&ports, "another", read.as_ref()).await;
+    other.unwrap().give_back().await.unwrap();
+    let late = Lease::take(&ports, "me", read.as_ref()).await;
+    assert!(matches!(late, Err(LeaseError::Others(_))));
 }
 
 #[tokio::test]

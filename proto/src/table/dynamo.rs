@@ -11,6 +11,7 @@
 
 mod calls;
 mod expression;
+mod transaction;
 
 use std::collections::HashMap;
 
@@ -22,10 +23,10 @@ use aws_sdk_dynamodb::{
 };
 
 use self::expression::Expression;
-use super::{Outcome, Table, TableError, TableErrorKind};
+use super::{Live, Outcome, Table, TableError, TableErrorKind};
 use crate::{
     change::Change,
-    config::{Config, ConfigItem},
+    config::{Config, ConfigItem, RefreshJournal},
     ids::{ClassName, InstanceArn, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
@@ -42,6 +43,7 @@ const INSTANCE: &str = "INSTANCE";
 const CONFIG: &str = "CONFIG";
 /// What an open provision record has for a state in the index.
 const OPEN_PROVISION: &str = "provision";
+const REFRESH: &str = "refresh";
 const CLASS_PREFIX: &str = "resource-class#";
 
 type Item = HashMap<String, AttributeValue>;
@@ -129,6 +131,13 @@ impl Table for DynamoTable {
         self.outcome(operation, outcome)
     }
 
+    async fn change_instances(
+        &self,
+        changes: &[(InstanceArn, Change)],
+    ) -> Vec<Result<Outcome<(), InstanceRecord>, TableError>> {
+        self.change_by_transactions(changes).await
+    }
+
     async fn instance(&self, arn: &InstanceArn) -> Result<Option<InstanceRecord>, TableError> {
         let operation = "read an instance's record";
         self.client
@@ -195,16 +204,7 @@ impl Table for DynamoTable {
                 ("threshold", record.beat.to_string()),
             ]));
         }
-        let previous = record.revision.saturating_sub(1);
-        let outcome = if previous == 0 {
-            self.put(operation, item, "attribute_not_exists(pk)", None)
-                .await?
-        } else {
-            let value = AttributeValue::N(previous.to_string());
-            let values = HashMap::from([(":previous".to_owned(), value)]);
-            self.put(operation, item, "revision = :previous", Some(values))
-                .await?
-        };
+        let outcome = self.put_revision(operation, item, record.revision).await?;
         self.outcome(operation, outcome)
     }
 
@@ -217,13 +217,25 @@ impl Table for DynamoTable {
             .collect()
     }
 
-    async fn open_provisions(&self) -> Result<Vec<ProvisionRecord>, TableError> {
-        let operation = "list open provisions";
-        let values = values([(":state", OPEN_PROVISION.to_owned())]);
-        let mut records: Vec<ProvisionRecord> =
-            self.listed(operation, "#state = :state", values).await?;
-        records.retain(|record| record.phase.is_open());
-        Ok(records)
+    async fn live(&self) -> Result<Live, TableError> {
+        let operation = "list what is under way";
+        let (provisions, instances): (Vec<Item>, Vec<Item>) = self
+            .scan_index(operation)
+            .await?
+            .into_iter()
+            .partition(|item| text(item, "state") == Some(OPEN_PROVISION));
+        let (mut instances, mut provisions): (Vec<InstanceRecord>, Vec<ProvisionRecord>) = tokio::try_join!(
+            self.listed_items(operation, instances),
+            self.listed_items(operation, provisions),
+        )?;
+        // The index lags behind: what has ended meanwhile does not belong here any more.
+        instances.retain(|record| record.state != State::Terminated);
+        provisions.retain(|record| record.phase.is_open());
+        provisions.sort_by(|a, b| a.label.cmp(&b.label));
+        Ok(Live {
+            instances,
+            provisions,
+        })
     }
 
     async fn config(&self) -> Result<Config, TableError> {
@@ -250,6 +262,7 @@ impl Table for DynamoTable {
                 }
                 "parameters" => config.put(ConfigItem::Parameters(self.read(operation, item)?)),
                 "github-token" => config.put(ConfigItem::GithubTokens(self.read(operation, item)?)),
+                REFRESH => config.refresh = Some(self.read(operation, item)?),
                 name if name.starts_with(CLASS_PREFIX) => {
                     config.put(ConfigItem::ResourceClass(self.read(operation, item)?));
                 }
@@ -290,6 +303,17 @@ impl Table for DynamoTable {
         Ok(())
     }
 
+    async fn put_refresh(
+        &self,
+        journal: &RefreshJournal,
+    ) -> Result<Outcome<RefreshJournal>, TableError> {
+        let operation = "write refresh's journal";
+        let keyed = [("pk", CONFIG.to_owned()), ("sk", REFRESH.to_owned())];
+        let item = self.write(operation, journal, keyed)?;
+        let outcome = self.put_revision(operation, item, journal.revision).await?;
+        self.outcome(operation, outcome)
+    }
+
     async fn delete_class(&self, name: &ClassName) -> Result<(), TableError> {
         self.client
             .delete_item()
@@ -300,6 +324,10 @@ impl Table for DynamoTable {
             .map_err(self.refused("remove a resource class"))?;
         Ok(())
     }
+}
+
+fn text<'a>(item: &'a Item, attribute: &str) -> Option<&'a str> {
+    item.get(attribute)?.as_s().ok().map(String::as_str)
 }
 
 fn run_key(run: &RunId) -> String {

@@ -7,10 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Outcome, Table, TableError};
+use super::{Live, Outcome, Table, TableError};
 use crate::{
     change::Change,
-    config::{Config, ConfigItem},
+    config::{Config, ConfigItem, RefreshJournal},
     ids::{ClassName, InstanceArn, Label, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
@@ -65,6 +65,21 @@ impl Table for MemoryTable {
             change.apply(record);
             Outcome::Applied(record.clone())
         }))
+    }
+
+    async fn change_instances(
+        &self,
+        changes: &[(InstanceArn, Change)],
+    ) -> Vec<Result<Outcome<(), InstanceRecord>, TableError>> {
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for (arn, change) in changes {
+            let outcome = self.change_instance(arn, change).await;
+            outcomes.push(outcome.map(|outcome| match outcome {
+                Outcome::Applied(_) => Outcome::Applied(()),
+                Outcome::Conflict(current) => Outcome::Conflict(current),
+            }));
+        }
+        outcomes
     }
 
     async fn instance(&self, arn: &InstanceArn) -> Result<Option<InstanceRecord>, TableError> {
@@ -124,14 +139,22 @@ impl Table for MemoryTable {
             .collect())
     }
 
-    async fn open_provisions(&self) -> Result<Vec<ProvisionRecord>, TableError> {
+    async fn live(&self) -> Result<Live, TableError> {
         let items = self.items();
-        Ok(items
-            .provisions
-            .values()
-            .filter(|record| record.phase.is_open())
-            .cloned()
-            .collect())
+        let instances = items.instances.values();
+        let provisions = items.provisions.values();
+        let mut live = Live {
+            instances: instances
+                .filter(|record| record.state != State::Terminated)
+                .cloned()
+                .collect(),
+            provisions: provisions
+                .filter(|record| record.phase.is_open())
+                .cloned()
+                .collect(),
+        };
+        live.provisions.sort_by(|a, b| a.label.cmp(&b.label));
+        Ok(live)
     }
 
     async fn config(&self) -> Result<Config, TableError> {
@@ -141,6 +164,18 @@ impl Table for MemoryTable {
     async fn put_config(&self, item: &ConfigItem) -> Result<(), TableError> {
         self.items().config.put(item.clone());
         Ok(())
+    }
+
+    async fn put_refresh(
+        &self,
+        journal: &RefreshJournal,
+    ) -> Result<Outcome<RefreshJournal>, TableError> {
+        let current = &mut self.items().config.refresh;
+        if journal.revision != current.as_ref().map_or(0, |current| current.revision) + 1 {
+            return Ok(Outcome::Conflict(current.clone()));
+        }
+        *current = Some(journal.clone());
+        Ok(Outcome::Applied(journal.clone()))
     }
 
     async fn delete_class(&self, name: &ClassName) -> Result<(), TableError> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proto::{
     change::{Assign, Change, Clause},
-    config::{ConfigItem, GithubTokens, LaunchTemplate, Parameters, ResourceClass, Schema},
+    config::{
+        ConfigItem, GithubTokens, LaunchTemplate, Parameters, RefreshJournal, ResourceClass, Schema,
+    },
     ids::{Home, InstanceArn, Label},
     instance::{Health, InstanceRecord, Job, Runner, Secret, UsageClass},
     provision::{Phase, ProvisionRecord, Request},
@@ -29,10 +31,12 @@ pub async fn check(table: &dyn Table) {
     a_life_goes_through_every_state(table).await;
     a_token_is_forgotten_only_in_its_generation(table).await;
     many_are_read_at_once(table).await;
+    many_are_changed_at_once_each_for_itself(table).await;
     the_index_lists_by_state_and_threshold(table).await;
     a_journal_is_written_in_order(table).await;
     only_open_journals_are_listed(table).await;
     the_configuration_reads_back(table).await;
+    the_journal_of_refresh_is_written_in_order(table).await;
 }
 
 fn at(seconds: u64) -> Time {
@@ -402,6 +406,79 @@ async fn many_are_read_at_once(table: &dyn Table) {
     assert!(table.instances(&[]).await.expect("read").is_empty());
 }
 
+async fn many_are_changed_at_once_each_for_itself(table: &dyn Table) {
+    // More than a transaction takes; one in ten has moved on, and one is not there at all.
+    let records: Vec<InstanceRecord> = (0..130)
+        .map(|n| InstanceRecord {
+            generation: 1 + u64::from(n % 10 == 3),
+            ..idle(5_000 + n)
+        })
+        .collect();
+    for record in &records {
+        insert(table, record).await;
+    }
+    let end = Transition::Terminate {
+        reason: "test".into(),
+        only: Terminate::Generation(1),
+    };
+    let absent = arn(5_999);
+    let changes: Vec<(InstanceArn, Change)> = records
+        .iter()
+        .map(|record| record.arn.clone())
+        .chain([absent])
+        .map(|arn| (arn, end.change(at(1))))
+        .collect();
+    let outcomes = table.change_instances(&changes).await;
+    assert_eq!(outcomes.len(), changes.len());
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        let wanted = match records.get(n) {
+            None => Outcome::Conflict(None),
+            Some(record) if n % 10 == 3 => Outcome::Conflict(Some(record.clone())),
+            Some(_) => Outcome::Applied(()),
+        };
+        assert_eq!(outcome.expect("the table answers"), wanted, "machine {n}");
+        if let Some(record) = records.get(n) {
+            let now = table.instance(&record.arn).await.expect("read");
+            let ended = now.expect("a record").state == State::Terminated;
+            assert_eq!(ended, n % 10 != 3, "machine {n}");
+        }
+    }
+    let listed = table.live().await.expect("list").instances;
+    let mut left: Vec<_> = listed
+        .into_iter()
+        .filter(|record| changes.iter().any(|(arn, _)| *arn == record.arn))
+        .collect();
+    left.sort_by(|a, b| a.arn.cmp(&b.arn));
+    let moved_on: Vec<_> = records
+        .into_iter()
+        .filter(|it| it.generation == 2)
+        .collect();
+    assert_eq!(left, moved_on);
+}
+
+async fn the_journal_of_refresh_is_written_in_order(table: &dyn Table) {
+    let journal = |revision, until| RefreshJournal {
+        revision,
+        holder: format!("refresh {revision}"),
+        since: at(0),
+        until,
+    };
+    let (first, second) = (journal(1, Some(at(60))), journal(2, None));
+    let early = table.put_refresh(&second).await.expect("write");
+    assert_eq!(early, Outcome::Conflict(None));
+    for journal in [&first, &second] {
+        let written = table.put_refresh(journal).await.expect("write");
+        assert_eq!(written, Outcome::Applied(journal.clone()));
+    }
+    let late = table.put_refresh(&journal(2, Some(at(90)))).await;
+    assert_eq!(
+        late.expect("write"),
+        Outcome::Conflict(Some(second.clone()))
+    );
+    let config = table.config().await.expect("read");
+    assert_eq!(config.refresh, Some(second));
+}
+
 async fn the_index_lists_by_state_and_threshold(table: &dyn Table) {
     for (number, seconds) in [(0x201, 30), (0x202, 10), (0x203, 20)] {
         let record = InstanceRecord {
@@ -475,14 +552,14 @@ async fn a_journal_is_written_in_order(table: &dyn Table) {
 async fn only_open_journals_are_listed(table: &dyn Table) {
     let open = journal("502");
     table.put_provision(&open).await.expect("put");
-    let listed = table.open_provisions().await.expect("list");
+    let listed = table.live().await.expect("list").provisions;
     assert!(listed.contains(&open));
     let closed = ProvisionRecord {
         phase: Phase::Committed,
         ..open.next(at(1))
     };
     table.put_provision(&closed).await.expect("put");
-    let listed = table.open_provisions().await.expect("list");
+    let listed = table.live().await.expect("list").provisions;
     assert!(listed.iter().all(|record| record.run != open.run));
 }
 

@@ -21,7 +21,7 @@ use super::{Observed, is_wanted, template_changes};
 use crate::{
     ports::{Machine, TemplateState},
     refresh::{
-        RefreshSettings,
+        ClassSpec, RefreshSettings,
         step::{Because, Step, Stray},
     },
 };
@@ -119,6 +119,7 @@ fn end_of(
 ) -> Option<Step> {
     let because = expired(record, now)
         .or_else(|| retired(settings, record))
+        .or_else(|| resized(settings, record))
         .or_else(|| outdated(settings, observed.template.as_ref()?.as_ref()?, record));
     if let Some(because) = because {
         return Some(Step::Terminate {
@@ -144,6 +145,17 @@ fn expired(record: &InstanceRecord, now: Time) -> Option<Because> {
 fn retired(settings: &RefreshSettings, record: &InstanceRecord) -> Option<Because> {
     let unwanted = !is_wanted(settings, &record.resource_class);
     (record.state == State::Idle && unwanted).then(|| Because::ClassRetired {
+        class: record.resource_class.clone(),
+        generation: record.generation,
+    })
+}
+
+/// Nobody asks for the size that its class had before.
+fn resized(settings: &RefreshSettings, record: &InstanceRecord) -> Option<Because> {
+    let named = |spec: &&ClassSpec| spec.name == record.resource_class;
+    let spec = settings.classes.iter().find(named)?;
+    let other = (spec.cpu, spec.mmem) != (record.cpu, record.mmem);
+    (record.state == State::Idle && other).then(|| Because::ClassResized {
         class: record.resource_class.clone(),
         generation: record.generation,
     })
@@ -216,7 +228,8 @@ fn lost_messages(
         .into_iter()
         .filter(|(class, _)| is_wanted(settings, class))
         .filter_map(|(class, idle)| {
-            let depth = (*observed.queues.get(class)?).unwrap_or(0);
+            let queue = observed.queues.get(class)?.as_ref();
+            let depth = queue.map_or(0, |queue| queue.messages);
             let lost = depth < u64::try_from(idle.len()).unwrap_or(u64::MAX);
             let records: Vec<InstanceRecord> = idle
                 .into_iter()
@@ -242,7 +255,7 @@ fn stale_messages(
     let wanted = settings.classes.iter().map(|spec| &spec.name);
     wanted
         .filter_map(|class| {
-            let depth = (*observed.queues.get(class)?)?;
+            let depth = observed.queues.get(class)?.as_ref()?.messages;
             let idle = records.iter().filter(|record| {
                 record.resource_class == *class
                     && record.state == State::Idle

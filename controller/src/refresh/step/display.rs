@@ -6,7 +6,7 @@ use std::fmt;
 use proto::config::{LaunchTemplate, Parameters, ResourceClass, Schema};
 use serde_json::Value;
 
-use super::Step;
+use super::{QueueTrouble, Step};
 use crate::{ports::TemplateState, refresh::ClassSpec};
 
 /// What a step does, as the first character of its line.
@@ -72,12 +72,11 @@ impl fmt::Display for Step {
             Self::PutTemplate { name, old, hash } => put_template(f, name, old.as_ref(), hash),
             Self::RecordTemplate { old, new } => record_template(f, old.as_ref(), new),
             Self::PruneTemplate { id, versions } => {
-                write!(
-                    f,
-                    "old versions of launch template {id} ({versions} in all)"
-                )
+                let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+                let versions = versions.join(", ");
+                write!(f, "old versions of launch template {id}: {versions}")
             }
-            Self::PutClass { old, new } => put_class(f, old.as_ref(), new),
+            Self::PutClass { old, new, queue } => put_class(f, old.as_ref(), new, queue),
             Self::RetireClass(class) => write!(f, "class {} and its queue", class.name),
             Self::PutParameters { old: None, .. } => f.write_str("parameters"),
             Self::PutParameters {
@@ -136,11 +135,15 @@ fn put_template(
     let Some(old) = old else {
         return write!(f, "launch template {name} ({})", short(hash));
     };
-    let before = old.content_hash.as_deref().map_or("unknown", short);
+    let before = old.content_hash().map_or("unknown", short);
+    let new = match old.version_with(hash) {
+        Some(version) => format!("version {version}"),
+        None => "new version".to_owned(),
+    };
     let (version, after) = (old.version, short(hash));
     write!(
         f,
-        "launch template {name}: version {version} ({before}) → new version ({after})"
+        "launch template {name}: version {version} ({before}) → {new} ({after})"
     )
 }
 
@@ -165,16 +168,27 @@ fn put_class(
     f: &mut fmt::Formatter<'_>,
     old: Option<&ResourceClass>,
     new: &ClassSpec,
+    queue: &QueueTrouble,
 ) -> fmt::Result {
     let size = |cpu, mmem| format!("{cpu} vCPU, {mmem} MiB");
     let wanted = size(new.cpu, new.mmem);
-    match old.map(|old| size(old.cpu, old.mmem)) {
-        None => write!(f, "class {} ({wanted}) and its queue", new.name),
-        Some(present) if present == wanted => {
-            write!(f, "class {}: its queue is gone → new queue", new.name)
+    let Some(old) = old else {
+        return write!(f, "class {} ({wanted}) and its queue", new.name);
+    };
+    let present = size(old.cpu, old.mmem);
+    let resized = (present != wanted).then(|| format!("{present} → {wanted}"));
+    let queue = match queue {
+        QueueTrouble::None => None,
+        QueueTrouble::Gone => Some("its queue is gone → new queue".to_owned()),
+        QueueTrouble::Odd(odd) => {
+            let each = |(name, value, right): &(String, String, String)| {
+                format!("its queue's {name} {value} → {right}")
+            };
+            Some(odd.iter().map(each).collect::<Vec<_>>().join(", "))
         }
-        Some(present) => write!(f, "class {}: {present} → {wanted}", new.name),
-    }
+    };
+    let changes: Vec<String> = resized.into_iter().chain(queue).collect();
+    write!(f, "class {}: {}", new.name, changes.join(", "))
 }
 
 /// The fields that differ: `idleTimeSec 420 → 600`.

@@ -223,16 +223,69 @@ impl DynamoTable {
         items.into_iter().filter_map(read).collect()
     }
 
-    /// The items that the index lists, read from the table itself.
+    /// Puts an item that follows the one of the revision before; 1 follows nothing.
+    pub(super) async fn put_revision(
+        &self,
+        operation: &'static str,
+        item: Item,
+        revision: u64,
+    ) -> Result<Outcome<Item>, TableError> {
+        let previous = revision.saturating_sub(1);
+        if previous == 0 {
+            let condition = "attribute_not_exists(pk)";
+            return self.put(operation, item, condition, None).await;
+        }
+        let value = AttributeValue::N(previous.to_string());
+        let values = HashMap::from([(":previous".to_owned(), value)]);
+        self.put(operation, item, "revision = :previous", Some(values))
+            .await
+    }
+
+    /// Every entry of the index, page after page.
+    pub(super) async fn scan_index(
+        &self,
+        operation: &'static str,
+    ) -> Result<Vec<Item>, TableError> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.name)
+                .index_name(INDEX)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(self.refused(operation))?;
+            items.extend(page.items.unwrap_or_default());
+            match page.last_evaluated_key.filter(|key| !key.is_empty()) {
+                Some(key) => start = Some(key),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The items that a query of the index lists, read from the table itself.
     pub(super) async fn listed<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         condition: &str,
         values: Item,
     ) -> Result<Vec<T>, TableError> {
-        let keys = self
+        let entries = self
             .query(operation, condition, values, Some(INDEX))
-            .await?
+            .await?;
+        self.listed_items(operation, entries).await
+    }
+
+    /// The items of these entries of the index, read from the table itself.
+    pub(super) async fn listed_items<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        entries: Vec<Item>,
+    ) -> Result<Vec<T>, TableError> {
+        let keys = entries
             .into_iter()
             .map(|mut item| {
                 item.retain(|name, _| name == "pk" || name == "sk");
