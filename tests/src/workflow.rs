@@ -11,7 +11,10 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::{binaries::Binaries, yard::Yard};
+use crate::{
+    binaries::Binaries,
+    yard::{Yard, aws::iam::session_of},
+};
 
 /// The repository whose workflows use the pool.
 pub const REPOSITORY: &str = "acme/widgets";
@@ -92,6 +95,8 @@ impl<'a> Workflow<'a> {
             .envs(self.yard.controller_env(self.run, REPOSITORY))
             .env("GITHUB_RUN_ATTEMPT", self.attempt.to_string())
             .env("INPUT_MODE", mode)
+            // Its credentials are those of a role that may do what this command does.
+            .env("AWS_SESSION_TOKEN", session_of(mode))
             .env("GITHUB_OUTPUT", &files[0])
             .env("GITHUB_STEP_SUMMARY", &files[1])
             .stdin(Stdio::null())

@@ -199,6 +199,8 @@ mod tests {
 
     fn call(action: &str, from: i64, millis: u64) -> Call {
         Call {
+            role: None,
+            permissions: std::collections::BTreeSet::new(),
             at: at(from),
             service: "dynamodb".into(),
             action: action.into(),

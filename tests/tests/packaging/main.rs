@@ -1,4 +1,6 @@
 //! What strangers install and run: the action, the workflows, the policies, the packages.
 
+mod accounts;
 mod act;
 mod action;
+mod iam;

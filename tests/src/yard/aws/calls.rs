@@ -1,5 +1,6 @@
 //! The log of calls that came through the front door.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +16,10 @@ pub struct Call {
     pub action: String,
     /// The access key id that signed it.
     pub caller: String,
+    /// The policy of `packaging/iam` that the caller is under, if any.
+    pub role: Option<String>,
+    /// The permissions that the call took, if the caller is under a policy and it allowed them.
+    pub permissions: BTreeSet<String>,
     /// The HTTP status of the answer; 0 when the connection was cut.
     pub status: u16,
     /// How long the answer took, the front door's latency included.

@@ -3,6 +3,7 @@
 //! Each request is told apart, slowed down, perhaps met by a fault, answered by
 //! a [`Backend`] and written into the log.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use super::calls::Call;
 use super::dynamodb::Dynamodb;
 use super::ec2::{Ec2, InstanceView};
 use super::faults::{Fault, FaultKind, Faults};
+use super::iam::{Granted, Iam};
 use super::service::Request;
 use super::settings::Settings;
 use super::sqs::Sqs;
@@ -52,6 +54,7 @@ pub(super) struct Own {
 /// The door's own state.
 pub(super) struct Door {
     backend: Backend,
+    iam: Iam,
     shutdown: CancellationToken,
     desk: Mutex<Desk>,
 }
@@ -92,6 +95,7 @@ impl Door {
         };
         Ok(Arc::new(Self {
             backend,
+            iam: Iam::new(settings)?,
             shutdown: shutdown.clone(),
             desk: Mutex::default(),
         }))
@@ -174,16 +178,29 @@ async fn receive(
         .path_and_query()
         .map_or_else(|| "/".to_owned(), ToString::to_string);
     let request = Request::new(parts.method, path, parts.headers, body);
+    let judged = door.iam.judge(&request);
     let mut call = Call {
         at,
         service: request.service.clone(),
         action: request.action.clone(),
         caller: request.caller.clone(),
+        role: None,
+        permissions: BTreeSet::new(),
         status: 0,
         millis: 0,
     };
+    let pass = async {
+        match judged {
+            Ok(Granted { role, actions }) => {
+                call.role = role;
+                call.permissions = actions;
+                door.pass(request).await
+            }
+            Err(words) => Outcome::Answered(request.deny(&words)),
+        }
+    };
     let outcome = tokio::select! {
-        outcome = door.pass(request) => outcome,
+        outcome = pass => outcome,
         // Dropping a call half-way is what a stopping AWS looks like.
         () = door.shutdown.cancelled() => Outcome::Cut,
     };

@@ -25,6 +25,7 @@ mod ec2;
 mod faults;
 mod form;
 mod forward;
+pub mod iam;
 mod service;
 mod settings;
 mod sqs;

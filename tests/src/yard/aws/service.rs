@@ -46,6 +46,15 @@ impl Request {
         }
     }
 
+    /// IAM says no.
+    pub(super) fn deny(&self, words: &str) -> Response {
+        // EC2 has a code and a status of its own for it.
+        match self.service.as_str() {
+            "ec2" => self.refuse(StatusCode::FORBIDDEN, "UnauthorizedOperation", words),
+            _ => self.refuse(StatusCode::BAD_REQUEST, "AccessDeniedException", words),
+        }
+    }
+
     /// An answer in this service's way of telling errors.
     pub(super) fn refuse(&self, status: StatusCode, code: &str, message: &str) -> Response {
         match self.service.as_str() {

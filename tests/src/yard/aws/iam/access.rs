@@ -1,0 +1,168 @@
+//! Which permissions a call takes.
+//!
+//! Most calls take the permission of their own name. The others stand in [`of`], each as the
+//! "Actions, resources, and condition keys" pages of AWS's Service Authorization Reference have
+//! it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::yard::aws::form::Form;
+use crate::yard::aws::service::Request;
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// Its number.
+    pub id: String,
+}
+
+impl Account {
+    fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.id)
+    }
+
+    pub(super) fn instance(&self, id: &str) -> String {
+        self.arn("ec2", &format!("instance/{id}"))
+    }
+}
+
+/// One permission that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    /// Such as `dynamodb:UpdateItem`.
+    pub(super) action: String,
+    /// The resource, where it can be told.
+    pub(super) resource: Option<String>,
+    /// The partition keys; none where the call tells none or they cannot be told.
+    pub(super) keys: Option<BTreeSet<String>>,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.action)?;
+        if let Some(resource) = &self.resource {
+            write!(f, " on {resource}")?;
+        }
+        if let Some(keys) = &self.keys {
+            write!(f, " with the keys {keys:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a call takes.
+pub(super) fn of(request: &Request, account: &Account) -> Vec<Access> {
+    match request.service.as_str() {
+        "dynamodb" => dynamodb(request, account),
+        "sqs" => sqs(request, account),
+        "ec2" => ec2(request),
+        // Anybody may ask who he is.
+        "sts" => Vec::new(),
+        other => vec![named(format!("{other}:{}", request.action))],
+    }
+}
+
+fn named(action: impl Into<String>) -> Access {
+    Access {
+        action: action.into(),
+        resource: None,
+        keys: None,
+    }
+}
+
+fn dynamodb(request: &Request, account: &Account) -> Vec<Access> {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let one = |action: &str, table: &Value, index: Option<&str>, keys| Access {
+        action: format!("dynamodb:{action}"),
+        resource: table.as_str().map(|name| {
+            let index = index.map_or_else(String::new, |index| format!("/index/{index}"));
+            account.arn("dynamodb", &format!("table/{name}{index}"))
+        }),
+        keys,
+    };
+    let partition = |key: &Value| {
+        let key = key["pk"]["S"].as_str()?.to_owned();
+        Some(BTreeSet::from([key]))
+    };
+    let table = &body["TableName"];
+    match request.action.as_str() {
+        // A table that is made with tags is tagged, too.
+        "CreateTable" => vec![
+            one("CreateTable", table, None, None),
+            one("TagResource", table, None, None),
+        ],
+        "PutItem" => vec![one("PutItem", table, None, partition(&body["Item"]))],
+        action @ ("GetItem" | "UpdateItem" | "DeleteItem") => {
+            vec![one(action, table, None, partition(&body["Key"]))]
+        }
+        "Query" => vec![one("Query", table, body["IndexName"].as_str(), None)],
+        "BatchGetItem" => {
+            let tables = body["RequestItems"].as_object().into_iter().flatten();
+            let access = tables.map(|(table, wanted)| {
+                let keys = wanted["Keys"].as_array().into_iter().flatten();
+                let keys: Option<BTreeSet<String>> = keys
+                    .map(|key| key["pk"]["S"].as_str().map(str::to_owned))
+                    .collect();
+                one("BatchGetItem", &table.as_str().into(), None, keys)
+            });
+            access.collect()
+        }
+        // Each of its parts takes the permission of the call that would make it alone.
+        "TransactWriteItems" => {
+            let parts = body["TransactItems"].as_array().into_iter().flatten();
+            let parts = parts.filter_map(Value::as_object).flatten();
+            let access = parts.map(|(kind, part)| {
+                let keys = partition(&part["Key"]).or_else(|| partition(&part["Item"]));
+                one(&format!("{kind}Item"), &part["TableName"], None, keys)
+            });
+            access.collect()
+        }
+        action => vec![one(action, table, None, None)],
+    }
+}
+
+fn sqs(request: &Request, account: &Account) -> Vec<Access> {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let url = body["QueueUrl"].as_str();
+    let name = body["QueueName"]
+        .as_str()
+        .or_else(|| url.and_then(|url| url.rsplit('/').next()));
+    let resource = name.map(|name| account.arn("sqs", name));
+    // A batch takes the permission of the single call.
+    let action = request.action.trim_end_matches("Batch");
+    let mut actions = vec![action];
+    if action == "CreateQueue" && body["tags"].is_object() {
+        actions.push("TagQueue");
+    }
+    let access = actions.into_iter().map(|action| Access {
+        action: format!("sqs:{action}"),
+        resource: resource.clone(),
+        keys: None,
+    });
+    access.collect()
+}
+
+fn ec2(request: &Request) -> Vec<Access> {
+    let form = Form::parse(&request.body).unwrap_or_default();
+    let mut actions = vec![format!("ec2:{}", request.action)];
+    match request.action.as_str() {
+        // An instant fleet launches in the caller's name: machines from the template, which have
+        // its instance profile. Spot needs a role of Spot's own, made by the first who comes.
+        "CreateFleet" => {
+            actions
+                .extend(["ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"].map(str::to_owned));
+            let kind = form.text("TargetCapacitySpecification.DefaultTargetCapacityType");
+            if kind == Some("spot") {
+                actions.push("iam:CreateServiceLinkedRole".to_owned());
+            }
+        }
+        "CreateLaunchTemplate" => actions.push("ec2:CreateTags".to_owned()),
+        _ => {}
+    }
+    actions.into_iter().map(named).collect()
+}
