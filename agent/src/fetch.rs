@@ -1,19 +1,13 @@
 //! Fetching the runner program.
 
-use std::{
-    fmt::Write as _,
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::lchown,
-    path::Path,
-    time::Duration,
-};
+mod download;
 
-use proto::agent_config::Download;
-use reqwest::Client;
-use sha2::{Digest, Sha256};
+use std::{fs, io, os::unix::fs::lchown, path::Path, time::Duration};
+
+use proto::time::human;
 use tokio::process::Command;
 
+use self::download::Download;
 use crate::{
     command::{CommandError, run_to_end},
     files::{FileError, remove},
@@ -39,6 +33,19 @@ pub(crate) enum FetchError {
         found: String,
         wanted: String,
     },
+    #[error(
+        "the pool's configuration names no SHA-256 for the runner program from {0}: it is not used"
+    )]
+    NoSum(String),
+    #[error(
+        "the runner program from {url} did not arrive within {}",
+        human(FETCH_WITHIN)
+    )]
+    Overdue { url: String },
+    #[error("the runner program from {0} changes while it is fetched")]
+    Moving(String),
+    #[error("fetching was broken off")]
+    Broken(#[from] tokio::task::JoinError),
     #[error(transparent)]
     Unpack(#[from] CommandError),
     #[error(transparent)]
@@ -50,28 +57,31 @@ pub(crate) enum FetchError {
 /// Fetches the archive, checks it, and puts the program in place of what was there.
 pub(crate) async fn runner(
     host: &Machinery,
-    Download {
-        url,
-        sha256: wanted,
-    }: &Download,
+    url: &str,
+    sha256: Option<&str>,
 ) -> Result<(), FetchError> {
+    let wanted = sha256.ok_or_else(|| FetchError::NoSum(url.to_owned()))?;
     tracing::info!(url, "fetching the runner program");
     let archive = host.state_dir.join("runner.tar.gz");
-    let found = download(url, &archive).await?;
-    if !found.eq_ignore_ascii_case(wanted) {
-        remove(&archive)?;
-        return Err(FetchError::Sum {
-            url: url.clone(),
-            found,
-            wanted: wanted.clone(),
-        });
-    }
+    let download = Download {
+        url,
+        sha256: wanted,
+        to: &archive,
+    };
+    tokio::time::timeout(FETCH_WITHIN, download.run())
+        .await
+        .map_err(|_| FetchError::Overdue {
+            url: url.to_owned(),
+        })??;
     // Unpacked beside its place and then moved there: it is whole or not there.
     let new = host.runner_dir.with_extension("new");
     remove(&new)?;
     fs::create_dir_all(&new).map_err(FileError::of("make the folder", &new))?;
     let mut tar = Command::new("tar");
-    tar.arg("-xzf").arg(&archive).arg("-C").arg(&new);
+    tar.args(["--no-same-owner", "-xzf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(&new);
     run_to_end(
         "unpacking the runner program",
         tar,
@@ -86,27 +96,6 @@ pub(crate) async fn runner(
     fs::rename(&new, &host.runner_dir).map_err(FileError::of("move into place", &new))?;
     remove(&archive)?;
     Ok(())
-}
-
-/// Fetches a file; answers with its SHA-256.
-async fn download(url: &str, to: &Path) -> Result<String, FetchError> {
-    let http = |error| FetchError::Http(url.to_owned(), error);
-    let client = Client::builder()
-        .timeout(FETCH_WITHIN)
-        .build()
-        .map_err(http)?;
-    let answer = client.get(url).send().await.map_err(http)?;
-    let mut answer = answer.error_for_status().map_err(http)?;
-    let mut file = File::create(to).map_err(FileError::of("write", to))?;
-    let mut sum = Sha256::new();
-    while let Some(chunk) = answer.chunk().await.map_err(http)? {
-        sum.update(&chunk);
-        file.write_all(&chunk).map_err(FileError::of("write", to))?;
-    }
-    Ok(sum.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }
 
 /// Gives a folder and all in it to a user.

@@ -25,6 +25,7 @@ mod files;
 mod home;
 pub mod host;
 pub mod imds;
+mod lines;
 mod listen;
 mod listener;
 pub mod machine;

@@ -3,52 +3,31 @@
 //! It goes to a file, not to a pipe: so the listener does not depend on the agent, and the next
 //! agent reads on where this one stopped.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::Path,
-};
+use std::{io, path::Path};
 
-use crate::machine::Said;
+use crate::{lines::Lines, machine::Said};
 
-/// Reads a growing file line by line.
+/// Reads what the listener says.
 #[derive(Debug)]
-pub(crate) struct Follow {
-    file: File,
-    /// The end of the last whole line.
-    offset: u64,
-    rest: Vec<u8>,
-}
+pub(crate) struct Follow(Lines);
 
 impl Follow {
     pub(crate) fn open(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Self {
-            file,
-            offset,
-            rest: Vec::new(),
-        })
+        Lines::open(path, offset).map(Self)
     }
 
     /// What was said since the last time, each with the offset after it.
     pub(crate) fn news(&mut self) -> io::Result<Vec<(Said, u64)>> {
-        self.file.read_to_end(&mut self.rest)?;
-        let mut news = Vec::new();
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.offset += line.len() as u64;
-            if let Some(said) = understand(&String::from_utf8_lossy(&line)) {
-                news.push((said, self.offset));
-            }
-        }
-        Ok(news)
+        let lines = self.0.news()?;
+        Ok(lines
+            .into_iter()
+            .filter_map(|(line, offset)| Some((understand(&line)?, offset)))
+            .collect())
     }
 }
 
 /// What a line means: `2026-11-21 04:05:06Z: Running job: build`.
 fn understand(line: &str) -> Option<Said> {
-    let line = line.trim_end();
     let (stamp, text) = line.split_once("Z: ")?;
     if !is_time(stamp) {
         return None;
@@ -87,7 +66,7 @@ mod tests {
                 Some(Said::Listening),
             ),
             (
-                "2026-11-21 04:05:06Z: Running job: build (a, Z: b)\r",
+                "2026-11-21 04:05:06Z: Running job: build (a, Z: b)",
                 Some(Said::JobStarted("build (a, Z: b)".into())),
             ),
             (

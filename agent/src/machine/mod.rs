@@ -20,7 +20,7 @@ mod speech;
 mod tenancy;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 const LONGEST_NAME: usize = 200;
 
 /// Without control characters, line ends aside.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .filter(|letter| *letter == '\n' || !letter.is_control())
         .collect()
