@@ -187,7 +187,7 @@ impl User {
         }
         for (action, folder) in [
             ("paddock-runners/paddock@v0", "paddock"),
-            ("aws-actions/configure-aws-credentials@v4", "credentials"),
+            ("aws-actions/configure-aws-credentials@v6", "credentials"),
         ] {
             let folder = self.folder.join(folder);
             act.args([

@@ -4,3 +4,4 @@ mod accounts;
 mod act;
 mod action;
 mod iam;
+mod workflows;
