@@ -4,7 +4,7 @@ mod download;
 
 use std::{fs, io, os::unix::fs::lchown, path::Path, time::Duration};
 
-use proto::time::human;
+use proto::{agent_config::Download as Source, time::human};
 use tokio::process::Command;
 
 use self::download::Download;
@@ -34,10 +34,6 @@ pub(crate) enum FetchError {
         wanted: String,
     },
     #[error(
-        "the pool's configuration names no SHA-256 for the runner program from {0}: it is not used"
-    )]
-    NoSum(String),
-    #[error(
         "the runner program from {url} did not arrive within {}",
         human(FETCH_WITHIN)
     )]
@@ -57,22 +53,18 @@ pub(crate) enum FetchError {
 /// Fetches the archive, checks it, and puts the program in place of what was there.
 pub(crate) async fn runner(
     host: &Machinery,
-    url: &str,
-    sha256: Option<&str>,
+    Source { url, sha256 }: &Source,
 ) -> Result<(), FetchError> {
-    let wanted = sha256.ok_or_else(|| FetchError::NoSum(url.to_owned()))?;
     tracing::info!(url, "fetching the runner program");
     let archive = host.state_dir.join("runner.tar.gz");
     let download = Download {
         url,
-        sha256: wanted,
+        sha256,
         to: &archive,
     };
     tokio::time::timeout(FETCH_WITHIN, download.run())
         .await
-        .map_err(|_| FetchError::Overdue {
-            url: url.to_owned(),
-        })??;
+        .map_err(|_| FetchError::Overdue { url: url.clone() })??;
     // Unpacked beside its place and then moved there: it is whole or not there.
     let new = host.runner_dir.with_extension("new");
     remove(&new)?;
