@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod pool;
 pub mod schema;
 mod template;
+mod terminate;
 
 use std::sync::Arc;
 

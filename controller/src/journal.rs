@@ -69,7 +69,16 @@ impl<'a> Journal<'a> {
         let now = self.world.now();
         let mut next = self.record.next(now);
         change(&mut next);
-        next.expires_at = (!next.phase.is_open()).then(|| (now + RECORD_KEPT).as_secs());
+        next.expires_at = match next.phase {
+            Phase::Open | Phase::RollingBack => None,
+            // The run may keep its machines for longer than closed records are kept, and its
+            // release finds them by this one.
+            Phase::Committed => {
+                let run = Duration::from_secs(next.request.max_runtime_sec);
+                Some((now + run + RECORD_KEPT).as_secs())
+            }
+            Phase::RolledBack | Phase::Released => Some((now + RECORD_KEPT).as_secs()),
+        };
         self.put(next).await
     }
 

@@ -199,6 +199,16 @@ pub struct Machine {
     pub fleet: Option<String>,
 }
 
+/// What it means when EC2 does not know a machine that is to be terminated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It ended long ago: that is success.
+    Gone,
+    /// It was launched a moment ago, and EC2 is about to know it: the call is repeated for some
+    /// seconds, and then the machine counts as not terminated.
+    NotYet,
+}
+
 /// What the launch template must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateContent {
@@ -221,11 +231,12 @@ pub trait Fleet: Send + Sync {
     /// rest was not.
     async fn launch(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError>;
 
-    /// Terminates machines: in batches, and one by one where a batch fails. A machine that EC2
-    /// does not know is no error. Answers with those that could not be terminated.
+    /// Terminates machines: in batches, and one by one where a batch fails for the sake of one.
+    /// Answers with those that could not be terminated.
     async fn terminate(
         &self,
         ids: &[InstanceId],
+        unknown: Unknown,
     ) -> Result<Vec<(InstanceId, PortError)>, PortError>;
 
     /// Every machine that bears the pool's tag, as far as EC2 shows it.

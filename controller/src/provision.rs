@@ -37,8 +37,13 @@ use proto::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::{Failure, ProvisionError};
-use self::{prepare::Prepared, setup::Setup};
-use crate::{journal::Journal, output::Console, settings::run::ProvisionSettings, world::World};
+use self::{error::Course, prepare::Prepared, setup::Setup};
+use crate::{
+    journal::Journal,
+    output::{Console, chain},
+    settings::run::ProvisionSettings,
+    world::World,
+};
 
 /// A machine of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,10 +166,7 @@ pub async fn provision(
     };
     match result {
         Ok(()) => Ok(saga.done(started)),
-        Err(error) => {
-            let left = saga.backward(&error, cancelled).await;
-            Err(Failure { error, left })
-        }
+        Err(error) => Err(saga.backward(error, cancelled).await),
     }
 }
 
@@ -183,7 +185,7 @@ impl Saga<'_> {
                 let launched = self.launch(wanted - self.held.len()).await;
                 self.spent("launch", began);
                 match launched {
-                    Err(error) if error.is_scarcity() && self.can_fall_back() => {
+                    Err(error) if error.course() == Course::Elsewhere && self.can_fall_back() => {
                         self.console
                             .say(format!("{error}; falling back to on-demand machines"));
                         self.usage = UsageClass::OnDemand;
@@ -253,32 +255,34 @@ impl Saga<'_> {
         Ok(())
     }
 
-    /// Takes everything back; what is left for refresh, in words.
-    async fn backward(
-        &mut self,
-        error: &ProvisionError,
-        cancelled: &CancellationToken,
-    ) -> Vec<String> {
-        let reason = error.to_string();
+    /// Takes everything back.
+    async fn backward(&mut self, error: ProvisionError, cancelled: &CancellationToken) -> Failure {
         let (world, journal) = (self.world, &mut self.journal);
-        if error.is_expected() && !self.launching.is_lost() {
+        let mut error = error;
+        let in_order = match error.course() {
+            Course::Elsewhere | Course::RollBack => !self.launching.is_lost(),
+            Course::Terminate => false,
+        };
+        if in_order {
             self.console.say("failed: giving back what was taken");
-            let orderly = undo::roll_back(world, journal, &self.setup, error, self.console);
+            let orderly = undo::roll_back(world, journal, &self.setup, &error, self.console);
             // A step that is cancelled meanwhile has no time left for order.
             let result = tokio::select! {
-                biased;
                 result = orderly => Some(result),
                 () = cancelled.cancelled() => None,
             };
             if let Some(result) = result {
-                return result.err().map_or_else(Vec::new, |left| left.0);
+                let left = result.err().map_or_else(Vec::new, |left| left.0);
+                return Failure { error, left };
             }
+            error = ProvisionError::CancelledFailing(Box::new(error));
         }
         self.console.say("ending every machine of this provision");
-        undo::terminate_everything(world, &self.journal, &mut self.launching, &reason)
-            .await
-            .err()
-            .map_or_else(Vec::new, |left| left.0)
+        let reason = chain(&error);
+        let ended =
+            undo::terminate_everything(world, &self.journal, &mut self.launching, &reason).await;
+        let left = ended.err().map_or_else(Vec::new, |left| left.0);
+        Failure { error, left }
     }
 
     fn done(self, started: Time) -> Provisioned {

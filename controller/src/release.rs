@@ -171,7 +171,10 @@ pub(crate) async fn give_back(
     let mut looks = Looks::default();
     while !open.is_empty() {
         let arns: Vec<_> = open.keys().map(|id| world.arn(id)).collect();
-        let records = world.table.instances(&arns).await?;
+        let Some(records) = world.look(&arns, deadline).await? else {
+            looks.pause().await;
+            continue;
+        };
         let now = world.now();
         let mut clean = Vec::new();
         let mut busy = 0;

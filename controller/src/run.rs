@@ -123,7 +123,7 @@ impl RunError {
             } => Exit::BadInput,
             Self::Cancelled
             | Self::Provision {
-                error: ProvisionError::Cancelled,
+                error: ProvisionError::Cancelled | ProvisionError::CancelledFailing(_),
             } => Exit::Cancelled,
             Self::Unfinished { .. } | Self::Steps(_) | Self::Release(_) => Exit::Unfinished,
             Self::NoPool(_)

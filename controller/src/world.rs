@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use proto::{
     ids::{Home, InstanceArn, InstanceId, PoolName},
-    table::Table,
+    instance::InstanceRecord,
+    table::{Table, TableError, TableErrorKind},
     time::{Clock, Time},
 };
 
-use crate::ports::{Fleet, Pool};
+use crate::{
+    output::chain,
+    ports::{Fleet, Pool},
+};
 
 /// One pool, as provision and release see it.
 #[derive(Clone)]
@@ -33,6 +37,26 @@ impl World {
     /// The present instant.
     pub fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// The records of machines that are being waited for; none when the table is out of reach for
+    /// a moment: whoever waits until `deadline` has time for another look.
+    ///
+    /// # Errors
+    ///
+    /// When the table refuses, or is still out of reach at the deadline.
+    pub async fn look(
+        &self,
+        arns: &[InstanceArn],
+        deadline: Time,
+    ) -> Result<Option<Vec<InstanceRecord>>, TableError> {
+        match self.table.instances(arns).await {
+            Err(error) if error.kind == TableErrorKind::Unavailable && self.now() < deadline => {
+                tracing::warn!("{}; looking again", chain(&error));
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
     }
 
     /// The key of an instance's record.

@@ -20,21 +20,16 @@ use proto::{
     time::Time,
 };
 
-use super::{failed, odd, template};
+use super::{failed, odd, template, terminate};
 use crate::ports::{
     Allocation, Fleet, FleetAnswer, FleetError, FleetRequest, Launched, Machine, PortError,
-    TemplateContent, TemplateState,
+    TemplateContent, TemplateState, Unknown,
 };
 
 /// The tag that every machine of a pool bears, with the pool's name.
 pub const POOL_TAG: &str = "paddock:pool";
 /// The tag with the client token of the fleet request that launched the machine.
 pub const FLEET_TAG: &str = "paddock:fleet";
-
-/// `TerminateInstances` takes so many ids.
-const TERMINATE_BATCH: usize = 1000;
-/// `TerminateInstances` says so when one of the ids is unknown, and terminates none.
-const UNKNOWN_ID: &str = "InvalidInstanceID.NotFound";
 
 /// EC2, as a pool uses it.
 #[derive(Clone, Debug)]
@@ -46,16 +41,6 @@ impl Ec2Fleet {
     /// Machines of the client's account and region.
     pub fn new(client: Client) -> Self {
         Self { client }
-    }
-
-    async fn terminate_at_once(&self, ids: &[InstanceId]) -> Result<(), PortError> {
-        self.client
-            .terminate_instances()
-            .set_instance_ids(Some(ids.iter().map(ToString::to_string).collect()))
-            .send()
-            .await
-            .map(drop)
-            .map_err(failed("terminate machines"))
     }
 }
 
@@ -242,21 +227,9 @@ impl Fleet for Ec2Fleet {
     async fn terminate(
         &self,
         ids: &[InstanceId],
+        unknown: Unknown,
     ) -> Result<Vec<(InstanceId, PortError)>, PortError> {
-        let mut left = Vec::new();
-        for batch in ids.chunks(TERMINATE_BATCH) {
-            if self.terminate_at_once(batch).await.is_ok() {
-                continue;
-            }
-            for id in batch {
-                match self.terminate_at_once(std::slice::from_ref(id)).await {
-                    Ok(()) => {}
-                    Err(error) if error.code.as_deref() == Some(UNKNOWN_ID) => {}
-                    Err(error) => left.push((id.clone(), error)),
-                }
-            }
-        }
-        Ok(left)
+        terminate::terminate(&self.client, ids, unknown).await
     }
 
     async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError> {

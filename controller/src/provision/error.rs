@@ -64,6 +64,9 @@ pub enum ProvisionError {
     /// GitHub cancelled the step.
     #[error("cancelled")]
     Cancelled,
+    /// GitHub cancelled the step while a failed provision was taken back.
+    #[error("cancelled while it was taken back")]
+    CancelledFailing(#[source] Box<ProvisionError>),
     /// The journal could not be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -78,40 +81,38 @@ pub enum ProvisionError {
     GiveBack(#[from] GiveBackError),
 }
 
+/// What follows an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Scarcity: another usage class may have what was missing. If none is to be asked, as below.
+    Elsewhere,
+    /// A failure that is to be expected: claimed machines are given back, new ones terminated.
+    RollBack,
+    /// Anything else: every machine of the provision is terminated.
+    Terminate,
+}
+
 impl ProvisionError {
-    /// Whether this is scarcity or ill health, which ends in an orderly roll-back; everything else
-    /// ends in termination.
-    pub(super) fn is_expected(&self) -> bool {
+    /// What has to follow.
+    pub(super) fn course(&self) -> Course {
+        let scarce = |code: &str| advice(code).0 == Kind::Scarce;
         match self {
-            Self::Short { .. } | Self::Refused { .. } | Self::Machine { .. } => true,
+            Self::Short { errors, .. }
+                if errors.is_empty() || errors.iter().any(|error| scarce(&error.code)) =>
+            {
+                Course::Elsewhere
+            }
+            Self::Refused { code, .. } if scarce(code) => Course::Elsewhere,
+            Self::Short { .. } | Self::Refused { .. } | Self::Machine { .. } => Course::RollBack,
             Self::Input(_)
             | Self::NotSetUp(_)
             | Self::Taken { .. }
             | Self::Cancelled
+            | Self::CancelledFailing(_)
             | Self::Journal(_)
             | Self::Table(_)
             | Self::Port(_)
-            | Self::GiveBack(_) => false,
-        }
-    }
-
-    /// Whether another usage class may have what was missing.
-    pub(super) fn is_scarcity(&self) -> bool {
-        let scarce = |code: &str| advice(code).0 == Kind::Scarce;
-        match self {
-            Self::Short { errors, .. } => {
-                errors.is_empty() || errors.iter().any(|error| scarce(&error.code))
-            }
-            Self::Refused { code, .. } => scarce(code),
-            Self::Machine { .. }
-            | Self::Input(_)
-            | Self::NotSetUp(_)
-            | Self::Taken { .. }
-            | Self::Cancelled
-            | Self::Journal(_)
-            | Self::Table(_)
-            | Self::Port(_)
-            | Self::GiveBack(_) => false,
+            | Self::GiveBack(_) => Course::Terminate,
         }
     }
 
@@ -127,6 +128,7 @@ impl ProvisionError {
                 "check the step's credentials and permissions and the region, then run it again".to_owned(),
             ),
             Self::Journal(_) => Some("run the step again".to_owned()),
+            Self::CancelledFailing(error) => error.remedy(),
             Self::Input(_) | Self::NotSetUp(_) | Self::Taken { .. } | Self::Cancelled => None,
         }
     }

@@ -14,7 +14,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{Held, ProvisionError, Ready, Saga, advice};
 use crate::{
     backoff::Backoff,
-    ports::{Allocation, FleetAnswer, FleetRequest, Launched, PortError},
+    ports::{Allocation, FleetAnswer, FleetRequest, Launched, PortError, Unknown},
     world::World,
 };
 
@@ -86,7 +86,11 @@ impl Saga<'_> {
         self.journal.note_launched(launched.clone());
         if launched.len() != missing {
             if !launched.is_empty() {
-                let refused = self.world.fleet.terminate(&launched).await?;
+                let refused = self
+                    .world
+                    .fleet
+                    .terminate(&launched, Unknown::NotYet)
+                    .await?;
                 let gone: Vec<_> = launched
                     .iter()
                     .filter(|id| !refused.iter().any(|(left, _)| left == *id))

@@ -1,6 +1,6 @@
 //! Taking a provision back: in order when it merely failed, by force when anything else happened.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use futures::future::join_all;
 use proto::{
@@ -15,13 +15,23 @@ use super::{
     ProvisionError, Setup,
     launch::{Fate, InFlight},
 };
-use crate::{journal::Journal, output::Console, release, world::World};
+use crate::{
+    journal::Journal,
+    output::{Console, chain},
+    ports::Unknown,
+    release,
+    world::World,
+};
 
 /// GitHub sends SIGTERM 7.5 s after SIGINT and SIGKILL 2.5 s later: all of an undo by force has
 /// to fit, and the process's end too.
 const BY_FORCE: Duration = Duration::from_secs(6);
 /// How long a fleet request under way may take to say what it launched; the rest is for ending it.
 const LAUNCH_GRACE: Duration = Duration::from_millis(2500);
+
+/// A provision that was at work so short a time ago may have machines that EC2 does not know yet;
+/// EC2 promises nothing, but is far quicker.
+const YOUNG: Duration = Duration::from_mins(5);
 
 /// What could not be taken back, in words. Refresh will.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ pub(super) async fn roll_back(
         })
         .await
     {
-        left.push(format!("the journal still says open: {error}"));
+        left.push(format!("the journal still says open: {}", chain(&error)));
     }
     let record = journal.record().clone();
     left.extend(terminate(world, &record, &record.launched, &reason).await);
@@ -60,15 +70,18 @@ pub(super) async fn roll_back(
     let giving = release::give_back(world, &terms, &record.claimed, console);
     match journal.during(giving).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => left.push(error.to_string()),
-        Err(error) => left.push(error.to_string()),
+        Ok(Err(error)) => left.push(chain(&error)),
+        Err(error) => left.push(chain(&error)),
     }
     if left.is_empty()
         && let Err(error) = journal
             .write(|record| record.phase = Phase::RolledBack)
             .await
     {
-        left.push(format!("the journal still says rolling back: {error}"));
+        left.push(format!(
+            "the journal still says rolling back: {}",
+            chain(&error)
+        ));
     }
     if left.is_empty() {
         Ok(())
@@ -127,7 +140,8 @@ pub(super) async fn terminate_everything(
 pub(super) async fn abandon(world: &World, record: &ProvisionRecord) -> Result<(), Left> {
     let close = async {
         let found = world.table.provisions_of(&record.run).await;
-        let records = found.map_err(|error| Left(vec![format!("its journal: {error}")]))?;
+        let records =
+            found.map_err(|error| Left(vec![format!("its journal: {}", chain(&error))]))?;
         let ours = records
             .into_iter()
             .find(|found| found.client_token == record.client_token && found.phase.is_open());
@@ -151,7 +165,7 @@ pub(super) async fn take_over(
     record: ProvisionRecord,
     reason: &str,
 ) -> Result<ProvisionRecord, Left> {
-    let words = |what: &str, error: &dyn std::error::Error| Left(vec![format!("{what}: {error}")]);
+    let words = |what: &str, error: &dyn Error| Left(vec![format!("{what}: {}", chain(error))]);
     let mut journal = Journal::resume(world, record);
     journal
         .write(|record| record.phase = Phase::RollingBack)
@@ -210,7 +224,8 @@ async fn end(
         }
         Ok(Outcome::Conflict(_)) => Err(Left(vec!["its journal is another provision's".into()])),
         Err(error) => Err(Left(vec![format!(
-            "its journal could not be closed: {error}"
+            "its journal could not be closed: {}",
+            chain(&error)
         )])),
     }
 }
@@ -241,19 +256,27 @@ async fn terminate(
             Ok(Outcome::Conflict(Some(current))) if transition.is_done(&current) => ended.push(id),
             // A candidate that was never ours, or that somebody else has by now.
             Ok(Outcome::Conflict(Some(_))) => {}
-            Err(error) => left.push(format!("{id}: {error}")),
+            Err(error) => left.push(format!("{id}: {}", chain(&error))),
         }
     }
     if ended.is_empty() {
         return left;
     }
-    match world.fleet.terminate(&ended).await {
+    let unknown = if now.since(record.beat) < YOUNG {
+        Unknown::NotYet
+    } else {
+        Unknown::Gone
+    };
+    match world.fleet.terminate(&ended, unknown).await {
         Ok(refused) => left.extend(
             refused
                 .into_iter()
-                .map(|(id, error)| format!("{id}: {error}")),
+                .map(|(id, error)| format!("{id}: {}", chain(&error))),
         ),
-        Err(error) => left.push(error.to_string()),
+        Err(error) => {
+            let ids: Vec<&str> = ended.iter().map(InstanceId::as_str).collect();
+            left.push(format!("{}: {}", ids.join(", "), chain(&error)));
+        }
     }
     left
 }

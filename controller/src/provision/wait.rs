@@ -101,11 +101,13 @@ impl Saga<'_> {
                 .iter()
                 .map(|held| self.world.arn(&held.ready.id))
                 .collect();
-            let records: BTreeMap<InstanceId, InstanceRecord> = self
-                .world
-                .table
-                .instances(&ids)
-                .await?
+            let until = self.held.iter().map(|held| held.deadline).max();
+            let until = until.unwrap_or(self.deadline);
+            let Some(records) = self.world.look(&ids, until).await? else {
+                looks.pause().await;
+                continue;
+            };
+            let records: BTreeMap<InstanceId, InstanceRecord> = records
                 .into_iter()
                 .map(|record| (record.id().clone(), record))
                 .collect();

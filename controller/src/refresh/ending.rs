@@ -16,6 +16,7 @@ use proto::{
 };
 
 use super::{Failed, RefreshPorts, StepError, step::Step};
+use crate::ports::Unknown;
 
 /// A step whose records are locked.
 struct Locked {
@@ -92,7 +93,7 @@ pub(super) async fn end(
     let ids: Vec<InstanceId> = ids.into_iter().collect();
     let mut left: BTreeMap<InstanceId, StepError> = BTreeMap::new();
     if !ids.is_empty() {
-        match ports.fleet.terminate(&ids).await {
+        match ports.fleet.terminate(&ids, Unknown::Gone).await {
             Ok(refused) => left.extend(refused.into_iter().map(|(id, error)| (id, error.into()))),
             Err(error) => {
                 // One failure for many machines: each gets its words.

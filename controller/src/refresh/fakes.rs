@@ -22,7 +22,7 @@ use super::{
 };
 use crate::ports::{
     Fleet, FleetAnswer, FleetRequest, Forge, Lease, Machine, Pool, PortError, QueueState,
-    RunnerToken, TemplateContent, TemplateState,
+    RunnerToken, TemplateContent, TemplateState, Unknown,
 };
 
 pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
@@ -196,6 +196,7 @@ impl Fleet for Fakes {
     async fn terminate(
         &self,
         ids: &[InstanceId],
+        _: Unknown,
     ) -> Result<Vec<(InstanceId, PortError)>, PortError> {
         self.call("terminate", |world| {
             for machine in &mut world.machines {

@@ -10,7 +10,11 @@ use proto::{
 };
 
 use super::{GiveBackError, GivenBack, Terms, look::fate};
-use crate::{output::Console, world::World};
+use crate::{
+    output::{Console, chain},
+    ports::Unknown,
+    world::World,
+};
 
 /// What freeing one machine came to; with the generation that it is in now.
 pub(super) enum Freed {
@@ -107,9 +111,9 @@ pub(super) async fn end(
         }
     }
     if !ended.is_empty() {
-        for (id, error) in world.fleet.terminate(&ended).await? {
+        for (id, error) in world.fleet.terminate(&ended, Unknown::Gone).await? {
             // Its record says terminated: its agent, or else refresh, ends it.
-            tracing::warn!("{id} could not be terminated: {error}");
+            tracing::warn!("{id} could not be terminated: {}", chain(&error));
         }
     }
     Ok(())

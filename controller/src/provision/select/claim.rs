@@ -13,6 +13,7 @@ use proto::{
 };
 
 use super::super::{Held, ProvisionError, Ready, Saga};
+use crate::{output::chain, ports::Unknown};
 
 /// What became of a claim.
 enum Claimed {
@@ -144,9 +145,9 @@ impl Saga<'_> {
                 Outcome::Conflict(Some(_)) => {}
             }
         }
-        for (id, error) in self.world.fleet.terminate(&locked).await? {
+        for (id, error) in self.world.fleet.terminate(&locked, Unknown::Gone).await? {
             // Its record says terminated: its agent, or else refresh, ends it.
-            tracing::warn!("{id} could not be terminated: {error}");
+            tracing::warn!("{id} could not be terminated: {}", chain(&error));
         }
         self.held.retain(|held| !ids.contains(&held.ready.id));
         Ok(())

@@ -17,9 +17,11 @@ pub struct Settings {
     pub capacity: Vec<Capacity>,
     /// How many instances may live at once, the account's quota.
     pub quota: usize,
+    /// What a spot machine costs, whichever: USD an hour.
+    pub spot_price: f64,
     /// For how long the name of a deleted queue stays blocked.
     pub queue_name_blocked: Duration,
-    /// For how long a new instance is unknown to `DescribeInstances`.
+    /// For how long a new instance is unknown to `DescribeInstances` and `TerminateInstances`.
     pub instance_lag: Duration,
     /// Seeds what a standard queue may do to its readers: messages out of
     /// order, short polls that miss some, messages delivered twice. `None` is a
@@ -39,6 +41,7 @@ impl Default for Settings {
             account: "123456789012".to_owned(),
             capacity: Vec::new(),
             quota: 500,
+            spot_price: 0.04,
             queue_name_blocked: Duration::from_mins(1),
             instance_lag: Duration::ZERO,
             queue_disorder: None,

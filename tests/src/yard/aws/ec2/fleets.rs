@@ -25,6 +25,8 @@ pub(super) struct Fleet {
     created: Timestamp,
     target: usize,
     default_class: String,
+    /// How it chose among types and subnets: the option's name, and what was asked for.
+    strategies: Vec<(&'static str, String)>,
     /// `<fleetInstanceSet>` and `<errorSet>`.
     outcome: Xml,
     launched: usize,
@@ -81,8 +83,9 @@ impl State {
         given.insert("aws:ec2:fleet-id".to_owned(), id.clone());
         let (mut pools, mut orders, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for (at, offer) in offers.iter().enumerate() {
-            let prepared = self
-                .order(offer, given.clone())
+            let prepared = offer
+                .check_price(&wishes, self.spot_price)
+                .and_then(|()| self.order(offer, given.clone()))
                 .and_then(|order| Ok((order, offer.pools(at, &self.network)?)));
             match prepared {
                 Ok((order, opened)) => {
@@ -127,6 +130,7 @@ impl State {
             created: clock::now(),
             target: wishes.iter().map(|wish| wish.target).sum(),
             default_class: default_class(form).to_owned(),
+            strategies: strategies(form),
             outcome,
             launched: groups.iter().map(|group| group.ids.len()).sum(),
         });
@@ -188,11 +192,30 @@ impl State {
                             .text("defaultTargetCapacityType", &fleet.default_class);
                     })
                     .append(&fleet.outcome);
+                for (options, strategy) in &fleet.strategies {
+                    xml.node(options, |xml| {
+                        xml.text("allocationStrategy", strategy);
+                    });
+                }
                 self.tags.show(&fleet.id, xml);
             });
             xml.opt("nextToken", page.next);
         }))
     }
+}
+
+/// The allocation strategies that a request names, with EC2's names for the answer.
+fn strategies(form: &Form) -> Vec<(&'static str, String)> {
+    [
+        ("OnDemandOptions", "onDemandOptions"),
+        ("SpotOptions", "spotOptions"),
+    ]
+    .into_iter()
+    .filter_map(|(asked, told)| {
+        let strategy = form.text(&format!("{asked}.AllocationStrategy"))?;
+        Some((told, strategy.to_owned()))
+    })
+    .collect()
 }
 
 fn shortages(placement: &Placement, pools: &[Pool], spot: bool) -> Vec<Failure> {
@@ -225,6 +248,7 @@ fn show_offer(xml: &mut Xml, offer: &Offer, pool: Option<&Pool>) {
             let subnet = pool.map(|pool| pool.subnet.id.as_str());
             xml.opt("instanceType", kind.or(over.text("InstanceType")))
                 .opt("subnetId", subnet.or(over.text("SubnetId")))
+                .opt("maxPrice", over.text("MaxPrice"))
                 .opt("availabilityZone", pool.map(|pool| &pool.subnet.zone));
             if let Some(wanted) = over.get("InstanceRequirements") {
                 xml.node("instanceRequirements", |xml| {

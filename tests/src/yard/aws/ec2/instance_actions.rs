@@ -90,7 +90,7 @@ impl State {
                 format!("Invalid id: \"{id}\""),
             ));
         }
-        let known = |id: &&str| self.instances.find(id).is_some();
+        let known = |id: &&str| self.instances.visible().any(|one| one.id == *id);
         let unknown: Vec<&str> = ids.iter().copied().filter(|id| !known(id)).collect();
         if !unknown.is_empty() {
             return Err(Ec2Error::no_instance(&unknown));

@@ -4,7 +4,7 @@ use super::super::catalogue::{self, InstanceType, Range, Requirements};
 use super::super::form::Form;
 use super::error::Ec2Error;
 use super::network::{Network, Subnet};
-use super::placement::Pool;
+use super::placement::{Pool, Wish};
 use super::templates::{Template, Templates};
 
 /// A launch template's version together with one override of it.
@@ -16,6 +16,23 @@ pub(super) struct Offer {
     pub(super) data: Form,
     /// The override's parameters; none when the request has no overrides.
     pub(super) overrides: Form,
+}
+
+impl Offer {
+    /// Refuses spot machines for less than they cost.
+    pub(super) fn check_price(&self, wishes: &[Wish], price: f64) -> Result<(), Ec2Error> {
+        let spot = wishes.iter().any(|wish| wish.spot);
+        match self.overrides.parsed::<f64>("MaxPrice")? {
+            Some(most) if spot && most < price => Err(Ec2Error::new(
+                "SpotMaxPriceTooLow",
+                format!(
+                    "Your Spot request price of {most} is lower than the minimum required Spot \
+                     request fulfillment price of {price}."
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// The offers of a request, in its order.

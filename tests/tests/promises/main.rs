@@ -1,5 +1,7 @@
 //! What provision and release promise, seen from outside: real processes against the yard.
 
+mod trouble;
+
 use std::time::{Duration, Instant};
 
 use nix::{
