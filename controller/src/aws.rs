@@ -6,6 +6,7 @@
 pub mod fleet;
 pub mod pool;
 pub mod schema;
+pub mod secrets;
 mod template;
 mod terminate;
 

@@ -1,11 +1,18 @@
 //! GitHub's REST API: the tokens that register and remove runners, and the releases of the runner
 //! program.
+//!
+//! ```text
+//! GithubForge ── session: token or app ─┐
+//! Releases ─────────────────────────────┴─ api: words for refusals, limits waited for
+//! ```
 
 mod api;
+mod app;
 mod limit;
 mod refusal;
 pub mod release;
 mod scope;
+mod session;
 
 use std::sync::Arc;
 
@@ -14,61 +21,81 @@ use proto::{
     instance::Secret,
     time::{Clock, Time},
 };
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde::Deserialize;
 
-pub use self::scope::Scope;
 use self::{
     api::{Api, Ask},
     refusal::Refusal,
+    session::Session,
+};
+pub use self::{
+    app::{App, InvalidKey},
+    scope::Scope,
+    session::Credentials,
 };
 use crate::ports::{Forge, PortError, RunnerToken};
 
-/// GitHub, asked with a personal access token. The token is never shown.
+/// GitHub, for one repository or organisation.
 #[derive(Debug)]
 pub struct GithubForge {
     api: Api,
     scope: Scope,
-    pat: Secret,
+    session: Session,
 }
 
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Secret,
-    expires_at: String,
+    expires_at: Time,
 }
 
 impl GithubForge {
     /// GitHub at `api_url` (`https://api.github.com`, or a server's `https://host/api/v3`).
-    pub fn new(api_url: &str, scope: Scope, pat: Secret, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        api_url: &str,
+        scope: Scope,
+        credentials: Credentials,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             api: Api::new(api_url, clock),
             scope,
-            pat,
+            session: Session::new(credentials),
         }
+    }
+
+    /// What other calls of the same GitHub may be made with.
+    pub async fn bearer(&self) -> Result<Secret, PortError> {
+        self.session
+            .bearer(&self.api, &self.scope)
+            .await
+            .map_err(|refusal| refusal.of(format!("log in at GitHub for {}", self.scope)))
     }
 
     /// Asks for one kind of token.
     async fn token(&self, kind: &str) -> Result<RunnerToken, PortError> {
-        self.ask(kind)
-            .await
-            .map_err(|refusal| refusal.of(format!("get a {kind} for {}", self.scope)))
+        let path = format!("{}/actions/runners/{kind}", self.scope.path());
+        let answer = async {
+            let response = self.send(Method::POST, path).await?;
+            response.json().await.map_err(Refusal::Answer)
+        };
+        match answer.await {
+            Ok(TokenAnswer { token, expires_at }) => Ok(RunnerToken { token, expires_at }),
+            Err(refusal) => Err(refusal.of(format!("get a {kind} for {}", self.scope))),
+        }
     }
 
-    async fn ask(&self, kind: &str) -> Result<RunnerToken, Refusal> {
-        let ask = Ask {
-            method: Method::POST,
-            path: format!("{}/actions/runners/{kind}", self.scope.path()),
-            bearer: Some(&self.pat),
-            needs: self.scope.permission(),
-        };
-        let response = self.api.send(ask).await?;
-        let answer: TokenAnswer = response.json().await.map_err(Refusal::Answer)?;
-        let expires_at: Time = answer.expires_at.parse().map_err(Refusal::Time)?;
-        Ok(RunnerToken {
-            token: answer.token,
-            expires_at,
-        })
+    async fn send(&self, method: Method, path: String) -> Result<Response, Refusal> {
+        let bearer = self.session.bearer(&self.api, &self.scope).await?;
+        self.api
+            .send(Ask {
+                method,
+                path,
+                bearer: Some(&bearer),
+                needs: self.scope.permission(),
+            })
+            .await
     }
 }
 
@@ -95,8 +122,8 @@ mod tests {
             owner: "acme".into(),
         };
         let clock = Arc::new(SystemClock);
-        let pat = Secret::new("hush");
-        let forge = GithubForge::new("https://api.github.com/", scope, pat, clock);
+        let token = Credentials::Token(Secret::new("hush"));
+        let forge = GithubForge::new("https://api.github.com/", scope, token, clock);
         let shown = format!("{forge:?}");
         assert!(!shown.contains("hush"), "{shown}");
         assert!(shown.contains("https://api.github.com\""), "{shown}");

@@ -31,7 +31,7 @@ pub struct Inputs {
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// Bring AWS and the table to the desired state; run it on a schedule.
-    Refresh(RefreshInputs),
+    Refresh(Box<RefreshInputs>),
     /// Get machines for this workflow run; its first step.
     Provision(ProvisionInputs),
     /// Give this run's machines back; its last step, with `if: always()`.
@@ -44,9 +44,13 @@ pub struct CommonInputs {
     /// The pool's region [default: that of the environment].
     #[arg(long, env = "INPUT_AWS-REGION")]
     pub aws_region: Option<String>,
-    /// The pool's name [default: owner and name of the repository].
-    #[arg(long, env = "INPUT_POOL-NAME")]
+    /// The pool's name [default: owner and name of the repository, or the organisation].
+    #[arg(long, visible_alias = "pool", env = "INPUT_POOL-NAME")]
     pub pool_name: Option<String>,
+    /// Whom the pool serves: repository, or organisation for all of its repositories
+    /// [default: repository].
+    #[arg(long, env = "INPUT_GITHUB-SCOPE")]
+    pub github_scope: Option<String>,
     /// `owner/name`, as GitHub tells it.
     #[arg(long, env = "GITHUB_REPOSITORY", hide = true)]
     pub github_repository: Option<String>,
@@ -79,9 +83,9 @@ pub struct RefreshInputs {
     /// Machine image of new machines, `ami-…`.
     #[arg(long, env = "INPUT_AMI")]
     pub ami: Option<String>,
-    /// Personal access token that may administer the repository; give it through the environment.
-    #[arg(long, env = "INPUT_GITHUB-TOKEN", hide_env_values = true)]
-    pub github_token: Option<String>,
+    /// How to reach GitHub.
+    #[command(flatten)]
+    pub github: GithubInputs,
     /// Name or ARN of the machines' instance profile.
     #[arg(long, env = "INPUT_IAM-INSTANCE-PROFILE")]
     pub iam_instance_profile: Option<String>,
@@ -110,9 +114,6 @@ pub struct RefreshInputs {
     /// another one fetches it [default: what the image carries].
     #[arg(long, env = "INPUT_ACTIONS-RUNNER-VERSION")]
     pub actions_runner_version: Option<String>,
-    /// API that lists the runner's releases [default: `https://api.github.com`].
-    #[arg(long, env = "INPUT_RUNNER-RELEASES-URL")]
-    pub runner_releases_url: Option<String>,
     /// Minutes that a run may keep its machines [default: 30].
     #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
     pub max_runtime_min: Option<String>,
@@ -125,6 +126,25 @@ pub struct RefreshInputs {
     /// Print what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// How to reach GitHub. A secret may also be the ARN of one in Secrets Manager, or of a parameter
+/// of Systems Manager, or `ssm:` and that parameter's name.
+#[derive(Debug, Default, Args)]
+pub struct GithubInputs {
+    /// Personal access token that may administer the runners, or where AWS keeps it; give it
+    /// through the environment.
+    #[arg(long, env = "INPUT_GITHUB-TOKEN", hide_env_values = true)]
+    pub github_token: Option<String>,
+    /// GitHub App in the token's place: its id.
+    #[arg(long, env = "INPUT_GITHUB-APP-ID")]
+    pub github_app_id: Option<String>,
+    /// The app's private key (PEM), or where AWS keeps it; give it through the environment.
+    #[arg(long, env = "INPUT_GITHUB-APP-PRIVATE-KEY", hide_env_values = true)]
+    pub github_app_private_key: Option<String>,
+    /// API that lists the runner's releases [default: `https://api.github.com`].
+    #[arg(long, env = "INPUT_RUNNER-RELEASES-URL")]
+    pub runner_releases_url: Option<String>,
     /// GitHub's API.
     #[arg(long, env = "GITHUB_API_URL", hide = true)]
     pub github_api_url: Option<String>,

@@ -1,6 +1,6 @@
 //! The wiring: inputs → settings → adapters → command → exit code.
 
-mod runner;
+mod github;
 
 use std::{ffi::OsString, sync::Arc};
 
@@ -14,15 +14,14 @@ use proto::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::github::Github;
 use crate::{
     aws::{Clients, fleet::Ec2Fleet, pool::SqsPool},
     exit::Exit,
-    github::{
-        GithubForge,
-        release::{LookupError, Releases},
-    },
+    github::release::LookupError,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
     output::{Console, Trouble, chain, harmless::HarmlessStderr},
+    ports::PortError,
     provision::{self, Failure, ProvisionError},
     refresh::{self, RefreshPorts},
     release,
@@ -106,6 +105,8 @@ enum RunError {
         error: ProvisionError,
         left: Vec<String>,
     },
+    #[error("the secret that proves who asks GitHub cannot be read")]
+    Secret(#[source] PortError),
     #[error("it is not known which runner program the machines get")]
     Runner(#[source] LookupError),
     #[error("some steps of refresh failed")]
@@ -129,6 +130,7 @@ impl RunError {
             Self::NoPool(_)
             | Self::NewerSchema(_)
             | Self::Table(_)
+            | Self::Secret(_)
             | Self::Runner(_)
             | Self::Provision { .. } => Exit::Failed,
         }
@@ -142,6 +144,7 @@ impl RunError {
             | Self::NoPool(_)
             | Self::NewerSchema(_)
             | Self::Table(_)
+            | Self::Secret(_)
             | Self::Runner(_)
             | Self::Cancelled
             | Self::Provision { .. }
@@ -156,6 +159,11 @@ impl RunError {
             Self::Table(_) => {
                 Some("check the step's credentials and permissions and the region".to_owned())
             }
+            Self::Secret(_) => Some(
+                "check its name and region, and that the step's role may read it (and decrypt \
+                 with its key)"
+                    .to_owned(),
+            ),
             Self::Runner(_) => Some(
                 "run refresh again, or bake the runner program into the image and leave \
                  `actions-runner-version` out"
@@ -172,25 +180,18 @@ impl RunError {
 
 async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, RunError> {
     let desired = DesiredState::new(inputs)?;
-    let github = GithubSettings::new(inputs)?;
-    console.mask(github.pat.expose());
+    let settings = GithubSettings::new(&inputs.common, &inputs.github)?;
     let Common { region, pool } = Common::new(&inputs.common)?;
     let sdk = proto::aws::sdk_config(Some(region)).await;
-    let clock = Arc::new(SystemClock);
-    let releases = Releases::new(
-        &github.releases_url,
-        github.releases_bearer(),
-        clock.clone(),
-    );
-    let GithubSettings {
-        api_url,
-        scope,
-        pat,
-        ..
-    } = github;
-    let forge = GithubForge::new(&api_url, scope, pat, clock);
-    let ports = RefreshPorts::new(&sdk, &pool, forge);
-    let runner = runner::release(desired.runner, &releases, ports.table.as_ref(), console).await?;
+    let github = Github::open(&settings, &sdk, console).await?;
+    let runner = match desired.runner {
+        None => None,
+        Some(wanted) => {
+            let table = DynamoTable::new(Clients::new(&sdk).dynamo, pool.resource_name());
+            Some(github.runner(wanted, &table, console).await?)
+        }
+    };
+    let ports = RefreshPorts::new(&sdk, &pool, github.forge);
     let settings = desired.with(runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let report = refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;

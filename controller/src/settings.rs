@@ -4,6 +4,8 @@ pub mod classes;
 pub mod github;
 pub mod refresh;
 pub mod run;
+mod scope;
+pub mod source;
 
 use std::fmt;
 
@@ -71,12 +73,15 @@ impl Common {
             Some(name) => name.parse().map_err(|_| {
                 BadInput::new("pool-name", format!("`{name}` is no pool name"), allowed)
             })?,
-            None => PoolName::default_of(required(
-                "pool-name",
-                inputs.github_repository.as_ref(),
-                "give one, or set GITHUB_REPOSITORY to name the pool after the repository",
-            )?)
-            .map_err(|error| BadInput::new("pool-name", error.to_string(), allowed))?,
+            None if given(inputs.github_repository.as_ref()).is_none() => {
+                return Err(BadInput::new(
+                    "pool-name",
+                    "is missing",
+                    "give one, or set GITHUB_REPOSITORY to name the pool after the repository",
+                ));
+            }
+            None => PoolName::default_of(&scope::scope(inputs)?.to_string())
+                .map_err(|error| BadInput::new("pool-name", error.to_string(), allowed))?,
         };
         Ok(Self {
             region: region.to_owned(),

@@ -28,6 +28,10 @@ pub struct Workflow<'a> {
     pub run: u64,
     /// `github.run_attempt`
     pub attempt: u32,
+    /// `github.repository`
+    pub repository: String,
+    /// What else stands in the steps' environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What a step came to.
@@ -77,6 +81,8 @@ impl<'a> Workflow<'a> {
             binaries,
             run,
             attempt: 1,
+            repository: REPOSITORY.to_owned(),
+            environment: Vec::new(),
         }
     }
 
@@ -92,7 +98,8 @@ impl<'a> Workflow<'a> {
         let mut command = Command::new(&self.binaries.controller);
         command
             .env_clear()
-            .envs(self.yard.controller_env(self.run, REPOSITORY))
+            .envs(self.yard.controller_env(self.run, &self.repository))
+            .envs(self.environment.iter().cloned())
             .env("GITHUB_RUN_ATTEMPT", self.attempt.to_string())
             .env("INPUT_MODE", mode)
             // Its credentials are those of a role that may do what this command does.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use proto::{
     instance::Secret,
-    time::{Clock, human},
+    time::{Clock, Time, human},
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
@@ -69,8 +69,9 @@ impl Api {
         }
     }
 
-    pub(super) fn clock(&self) -> &dyn Clock {
-        self.clock.as_ref()
+    /// The present.
+    pub(super) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// Asks until there is an answer, or no sense in asking on.
@@ -125,7 +126,7 @@ impl Api {
             |answer| answer.message,
         );
         let code = status.as_u16();
-        if let Some(pause) = wanted_pause(status, &headers, &message, self.clock.now()) {
+        if let Some(pause) = wanted_pause(status, &headers, &message, self.now()) {
             return Refusal::Limited {
                 status: code,
                 message,

@@ -12,6 +12,18 @@ pub(super) enum Refusal {
     /// 401.
     #[error("GitHub refused the token: {0}; give one that is valid and has not expired")]
     Token(String),
+    /// 401, for an app.
+    #[error(
+        "GitHub refused the app's signature: {0}; check `github-app-id`, `github-app-private-key` \
+         and this machine's clock"
+    )]
+    Key(String),
+    #[error("app {app} is not installed on {scope}: install it there, with {needs}")]
+    NotInstalled {
+        app: String,
+        scope: String,
+        needs: &'static str,
+    },
     /// 403 and 404: what a token may not see does not exist.
     #[error("GitHub says {status} ({message}); the token needs {needs}")]
     Permission {
@@ -35,8 +47,6 @@ pub(super) enum Refusal {
     Transport(#[source] reqwest::Error),
     #[error("GitHub's answer is not what its documentation says")]
     Answer(#[source] reqwest::Error),
-    #[error("an instant in GitHub's answer cannot be read")]
-    Time(#[source] proto::time::InvalidTime),
 }
 
 impl Refusal {
@@ -48,19 +58,21 @@ impl Refusal {
             Self::Token(_)
             | Self::Permission { .. }
             | Self::Limited { .. }
-            | Self::Answer(_)
-            | Self::Time(_) => false,
+            | Self::Key(_)
+            | Self::NotInstalled { .. }
+            | Self::Answer(_) => false,
         }
     }
 
     /// The status, if GitHub answered with one.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
-            Self::Token(_) => Some(401),
+            Self::Token(_) | Self::Key(_) => Some(401),
+            Self::NotInstalled { .. } => Some(404),
             Self::Permission { status, .. }
             | Self::Limited { status, .. }
             | Self::Other { status, .. } => Some(*status),
-            Self::Transport(_) | Self::Answer(_) | Self::Time(_) => None,
+            Self::Transport(_) | Self::Answer(_) => None,
         }
     }
 

@@ -12,7 +12,7 @@ use proto::{
     time::{Clock, Time},
 };
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::{
     choose::{NoRelease, Outdated},
@@ -85,39 +85,48 @@ struct Asset {
 #[derive(Debug)]
 pub struct Releases {
     api: Api,
-    bearer: Option<Secret>,
 }
 
 impl Releases {
     /// Those that the API at `api_url` lists: `https://api.github.com`, for servers too.
-    pub fn new(api_url: &str, bearer: Option<Secret>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(api_url: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
             api: Api::new(api_url, clock),
-            bearer,
         }
     }
 
-    /// The wanted release: one call, or two for an old one.
-    pub async fn find(&self, wanted: Wanted) -> Result<Found, LookupError> {
-        let mut listed: Vec<Listed> = self.get(&format!("{REPOSITORY}?per_page={PAGE}")).await?;
+    /// The wanted release: one call, or two for an old one. Strangers, who have no `bearer`, may
+    /// ask too, but not often.
+    pub async fn find(
+        &self,
+        wanted: Wanted,
+        bearer: Option<&Secret>,
+    ) -> Result<Found, LookupError> {
+        let page = format!("{REPOSITORY}?per_page={PAGE}");
+        let mut listed: Vec<Listed> = self.get(page, bearer).await?;
         if let Wanted::Pinned(version) = wanted
             && !listed.iter().any(|release| release.is(version))
         {
-            match self.get(&format!("{REPOSITORY}/tags/v{version}")).await {
+            let tag = format!("{REPOSITORY}/tags/v{version}");
+            match self.get(tag, bearer).await {
                 Ok(old) => listed.push(old),
                 Err(error) if error.code.as_deref() == Some("404") => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(choose::choose(wanted, &listed, self.api.clock().now())?)
+        Ok(choose::choose(wanted, &listed, self.api.now())?)
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, PortError> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: String,
+        bearer: Option<&Secret>,
+    ) -> Result<T, PortError> {
         let ask = Ask {
             method: Method::GET,
-            path: path.to_owned(),
-            bearer: self.bearer.as_ref(),
-            needs: "nothing: check the address of the releases",
+            path,
+            bearer,
+            needs: "no permission at all: check `runner-releases-url`",
         };
         let answer = async {
             self.api

@@ -2,8 +2,11 @@
 
 use proto::instance::Secret;
 
-use super::{BadInput, given, required};
-use crate::{github::Scope, inputs::RefreshInputs};
+use super::{BadInput, given, scope::scope, source::Source};
+use crate::{
+    github::{App, Credentials, InvalidKey, Scope},
+    inputs::{CommonInputs, GithubInputs},
+};
 
 /// GitHub's API, where nothing else is said.
 const API: &str = "https://api.github.com";
@@ -17,56 +20,138 @@ pub struct GithubSettings {
     pub api_url: String,
     /// Where runners register.
     pub scope: Scope,
-    /// That place as the runner program is told it: `https://github.com/owner/repo`.
+    /// That place as the runner program is told it: `https://github.com/owner/repo`, or
+    /// `https://github.com/owner`.
     pub runners_url: String,
     /// The API that lists the runner's releases. A server of one's own does not.
     pub releases_url: String,
-    /// What asks for tokens.
-    pub pat: Secret,
+    /// What proves who asks.
+    pub login: Login,
+}
+
+/// What proves who asks, as far as the inputs say it.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// A personal access token.
+    Token(Source),
+    /// A GitHub App.
+    App {
+        /// Its number, or its client id.
+        id: String,
+        /// Its private key.
+        key: Source,
+    },
 }
 
 impl GithubSettings {
     /// Checks what is said of GitHub.
-    pub fn new(inputs: &RefreshInputs) -> Result<Self, BadInput> {
-        let repository = required(
-            "GITHUB_REPOSITORY",
-            inputs.common.github_repository.as_ref(),
-            "run this inside a workflow, or set it to owner/name",
-        )?;
-        let Some((owner, repo)) = repository
-            .split_once('/')
-            .filter(|(o, r)| !o.is_empty() && !r.is_empty())
-        else {
-            let wrong = format!("`{repository}` names no repository");
-            return Err(BadInput::new("GITHUB_REPOSITORY", wrong, "give owner/name"));
-        };
-        let pat = required(
-            "github-token",
-            inputs.github_token.as_ref(),
-            "give a personal access token that may administer the repository",
-        )?;
+    pub fn new(common: &CommonInputs, inputs: &GithubInputs) -> Result<Self, BadInput> {
+        let scope = scope(common)?;
         let server = given(inputs.github_server_url.as_ref()).unwrap_or(SERVER);
         let api = given(inputs.github_api_url.as_ref()).unwrap_or(API);
         Ok(Self {
-            api_url: api.to_owned(),
-            scope: Scope::Repository {
-                owner: owner.to_owned(),
-                repo: repo.to_owned(),
-            },
-            runners_url: format!("{}/{repository}", server.trim_end_matches('/')),
+            api_url: api.trim_end_matches('/').to_owned(),
+            runners_url: format!("{}/{scope}", server.trim_end_matches('/')),
             releases_url: releases_url(inputs)?.to_owned(),
-            pat: Secret::new(pat),
+            login: login(inputs)?,
+            scope,
         })
-    }
-
-    /// What asks for the runner's releases: the token, where they are at the GitHub that it is
-    /// for. Strangers are served too, but few times an hour.
-    pub fn releases_bearer(&self) -> Option<Secret> {
-        (self.releases_url == self.api_url).then(|| self.pat.clone())
     }
 }
 
-fn releases_url(inputs: &RefreshInputs) -> Result<&str, BadInput> {
+impl Login {
+    /// Where the secret of it is.
+    pub fn source(&self) -> &Source {
+        match self {
+            Self::Token(source) | Self::App { key: source, .. } => source,
+        }
+    }
+
+    /// The whole of it, once the secret is known.
+    pub fn with(&self, secret: Secret) -> Result<Credentials, BadInput> {
+        match self {
+            Self::Token(_) if secret.expose().chars().all(|c| c.is_ascii_graphic()) => {
+                Ok(Credentials::Token(secret))
+            }
+            Self::Token(_) => Err(BadInput::new(
+                "github-token",
+                "has characters that no token has",
+                "give it in one line, without quotes",
+            )),
+            Self::App { id, .. } => {
+                App::new(id, &secret)
+                    .map(Credentials::App)
+                    .map_err(|InvalidKey| {
+                        BadInput::new(
+                            "github-app-private-key",
+                            InvalidKey.to_string(),
+                            "give the whole .pem file that GitHub made for the app",
+                        )
+                    })
+            }
+        }
+    }
+}
+
+fn login(inputs: &GithubInputs) -> Result<Login, BadInput> {
+    let token = given(inputs.github_token.as_ref());
+    let app = given(inputs.github_app_id.as_ref());
+    let key = given(inputs.github_app_private_key.as_ref());
+    let login = match (token, app, key) {
+        (Some(token), None, None) => Login::Token(Source::parse("github-token", token)?),
+        (None, Some(id), Some(key)) => Login::App {
+            id: app_id(id)?.to_owned(),
+            key: Source::parse("github-app-private-key", key)?,
+        },
+        (None, None, None) => {
+            return Err(BadInput::new(
+                "github-token",
+                "is missing",
+                "give a personal access token that may administer the runners, or \
+                 `github-app-id` and `github-app-private-key`",
+            ));
+        }
+        (Some(_), _, _) => {
+            return Err(BadInput::new(
+                "github-token",
+                "comes with a GitHub App",
+                "give the token, or the app's id and private key",
+            ));
+        }
+        (None, None, Some(_)) => {
+            return Err(BadInput::new(
+                "github-app-id",
+                "is missing",
+                "github-app-private-key needs it",
+            ));
+        }
+        (None, Some(_), None) => {
+            return Err(BadInput::new(
+                "github-app-private-key",
+                "is missing",
+                "github-app-id needs it",
+            ));
+        }
+    };
+    // What is wrong with a secret that is here can be said at once.
+    if let Source::Given(secret) = login.source() {
+        login.with(secret.clone())?;
+    }
+    Ok(login)
+}
+
+fn app_id(id: &str) -> Result<&str, BadInput> {
+    let valid = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+    valid.then_some(id).ok_or_else(|| {
+        BadInput::new(
+            "github-app-id",
+            format!("`{id}` is no app's id"),
+            "give its number, such as 123456, or its client id",
+        )
+    })
+}
+
+fn releases_url(inputs: &GithubInputs) -> Result<&str, BadInput> {
     let Some(url) = given(inputs.runner_releases_url.as_ref()) else {
         return Ok(API);
     };

@@ -26,7 +26,7 @@ impl DesiredState {
     /// Checks a refresh's inputs.
     pub fn new(inputs: &RefreshInputs) -> Result<Self, BadInput> {
         let Common { region, pool } = Common::new(&inputs.common)?;
-        let github = GithubSettings::new(inputs)?;
+        let github = GithubSettings::new(&inputs.common, &inputs.github)?;
         let ami = required(
             "ami",
             inputs.ami.as_ref(),

@@ -24,7 +24,11 @@ use tests::{
     pool::{PATIENCE, Pool},
     story::refresh_inputs,
     workflow::{REPOSITORY, Step, Workflow},
-    yard::{Settings, Yard, aws::iam, imds::access_key_of},
+    yard::{
+        Settings, Yard,
+        aws::{SecretKind, iam},
+        imds::access_key_of,
+    },
 };
 
 /// A pool's life, step by step.
@@ -125,6 +129,16 @@ async fn live() -> Life {
         .await
         .expect("created");
     done(&life.refresh(&[]).await);
+    // The token is kept at AWS.
+    for (kind, name) in [
+        (SecretKind::Secret, "paddock-acme-widgets-token"),
+        (SecretKind::Parameter, "/paddock-acme-widgets/token"),
+    ] {
+        let token = life.yard.github.token();
+        let arn = life.yard.aws.keep_secret(kind, name, &token);
+        let arn = arn.expect("the yard keeps it");
+        done(&life.refresh(&[("github-token", &arn)]).await);
+    }
     // New versions of the template, until old ones go; a class less.
     for number in 1..=12 {
         let ami = format!("ami-{number:017}");

@@ -25,6 +25,7 @@ use super::dynamodb::Dynamodb;
 use super::ec2::{Ec2, InstanceView};
 use super::faults::{Fault, FaultKind, Faults};
 use super::iam::{Granted, Iam};
+use super::secrets::{SecretKind, Secrets};
 use super::service::Request;
 use super::settings::Settings;
 use super::sqs::Sqs;
@@ -49,6 +50,7 @@ pub(super) struct Own {
     sqs: Sqs,
     ec2: Ec2,
     dynamodb: Dynamodb,
+    secrets: Secrets,
 }
 
 /// The door's own state.
@@ -91,6 +93,7 @@ impl Door {
                 sqs: Sqs::new(settings, url),
                 ec2: Ec2::new(settings, events),
                 dynamodb: Dynamodb::open(settings, shutdown, tasks).await?,
+                secrets: Secrets::new(settings),
             })),
         };
         Ok(Arc::new(Self {
@@ -250,6 +253,14 @@ impl Backend {
         }
     }
 
+    /// Keeps a secret text; its ARN. Another stand-in keeps its own.
+    pub(super) fn keep_secret(&self, kind: SecretKind, name: &str, text: &str) -> Option<String> {
+        match self {
+            Self::Own(own) => Some(own.secrets.keep(kind, name, text)),
+            Self::Upstream(_) => None,
+        }
+    }
+
     pub(super) fn set_capacity(&self, pattern: &str, zone: Option<&str>, left: Option<u32>) {
         match self {
             Self::Own(own) => own.ec2.set_capacity(pattern, zone, left),
@@ -264,6 +275,7 @@ impl Own {
             "sqs" => self.sqs.answer(&request).await,
             "dynamodb" => self.dynamodb.answer(request).await,
             "ec2" => self.ec2.answer(&request),
+            "secretsmanager" | "ssm" => self.secrets.answer(&request),
             "sts" => sts::answer(&request, &self.account),
             other => {
                 let message = format!("the yard has no service {other:?}");

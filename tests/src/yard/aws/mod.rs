@@ -1,5 +1,5 @@
-//! AWS as Paddock sees it: DynamoDB, SQS, EC2 and a little STS on one loopback
-//! address.
+//! AWS as Paddock sees it: DynamoDB, SQS, EC2, kept secrets and a little STS on
+//! one loopback address.
 //!
 //! ```text
 //!  SDK clients ──▶ door ──▶ sqs ───────── queues
@@ -26,6 +26,7 @@ mod faults;
 mod form;
 mod forward;
 pub mod iam;
+mod secrets;
 mod service;
 mod settings;
 mod sqs;
@@ -48,6 +49,7 @@ pub use calls::Call;
 pub use capacity::Capacity;
 pub use ec2::{InstanceState, InstanceView};
 pub use faults::{Fault, FaultKind};
+pub use secrets::SecretKind;
 pub use settings::Settings;
 
 use door::Door;
@@ -168,6 +170,12 @@ impl Aws {
             .door
             .backend()
             .set_capacity(type_pattern, zone, left);
+    }
+
+    /// Keeps a secret text, as an operator does before the first refresh; its ARN. None where
+    /// another stand-in serves.
+    pub fn keep_secret(&self, kind: SecretKind, name: &str, text: &str) -> Option<String> {
+        self.inner.door.backend().keep_secret(kind, name, text)
     }
 
     /// Adds this much to each call, at the front door.

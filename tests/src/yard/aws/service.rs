@@ -72,6 +72,7 @@ fn target(headers: &HeaderMap) -> Option<(String, String)> {
     let service = match prefix {
         "AmazonSQS" => "sqs",
         "DynamoDB_20120810" => "dynamodb",
+        "AmazonSSM" => "ssm",
         other => other,
     };
     Some((service.to_owned(), action.to_owned()))

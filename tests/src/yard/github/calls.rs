@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::rest::Problem;
@@ -27,11 +27,42 @@ pub struct Call {
     pub status: u16,
 }
 
+/// An answer that a test asked for.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, besides the usual ones.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its message; without one, what the status is called.
+    pub message: Option<&'static str>,
+}
+
+impl From<StatusCode> for Fault {
+    fn from(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            message: None,
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let problem = match self.message {
+            Some(message) => Problem::new(self.status, message),
+            None => Problem::fault(self.status),
+        };
+        (AppendHeaders(self.headers), problem).into_response()
+    }
+}
+
 /// What goes wrong on purpose.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// Statuses for the next calls, one each.
-    pub(super) next: VecDeque<StatusCode>,
+    /// Answers for the next calls, one each.
+    pub(super) next: VecDeque<Fault>,
     /// Every call is delayed by this.
     pub(super) latency: Duration,
     /// Nothing works, for runners neither.
@@ -46,8 +77,10 @@ pub(super) async fn record(
 ) -> Response {
     let at = clock::now();
     let method = request.method().to_string();
-    let path = request
-        .uri()
+    // Below a prefix the router has cut it off.
+    let original = request.extensions().get::<OriginalUri>();
+    let path = original
+        .map_or(request.uri(), |OriginalUri(whole)| whole)
         .path_and_query()
         .map_or_else(String::new, ToString::to_string);
     let (latency, fault) = shared.quietly(|state| {
@@ -56,7 +89,7 @@ pub(super) async fn record(
     });
     tokio::time::sleep(latency).await;
     let response = match fault {
-        Some(status) => Problem::fault(status).into_response(),
+        Some(fault) => fault.into_response(),
         None => next.run(request).await,
     };
     let status = response.status().as_u16();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 
 use super::shared::Overdue;
-use super::{Call, Conclusion, GitHub, Job, JobId, JobView, RunView, RunnerView, Status};
+use super::{Call, Conclusion, Fault, GitHub, Job, JobId, JobView, RunView, RunnerView, Status};
 
 impl GitHub {
     /// The personal access token that the REST API accepts.
@@ -142,8 +142,15 @@ impl GitHub {
 
     /// The next REST calls are answered with these statuses, one each.
     pub fn fail_next(&self, statuses: &[StatusCode]) {
+        for status in statuses {
+            self.fail_next_with(Fault::from(*status));
+        }
+    }
+
+    /// The next REST call that no other fault meets is answered so.
+    pub fn fail_next_with(&self, fault: Fault) {
         self.shared
-            .quietly(|state| state.faults.next.extend(statuses));
+            .quietly(|state| state.faults.next.push_back(fault));
     }
 
     /// Delays every REST call.

@@ -1,7 +1,7 @@
 //! GitHub as Paddock and the runners see it.
 //!
 //! One server on the loopback interface plays three hosts: the REST API (at the
-//! root, as `api.github.com`), the download site, and the service that runners
+//! root as `api.github.com`, under `/api/v3` as a server), the download site, and the service that runners
 //! talk to (under `/_runner`). Behind them stands one state: tokens, runners,
 //! sessions, runs and a queue of jobs. A job goes to an online idle runner that
 //! has all its labels, oldest job first.
@@ -12,6 +12,7 @@
 //! runner ────── runner_api ──┘
 //! ```
 
+mod apps;
 mod calls;
 mod download;
 mod hands;
@@ -34,7 +35,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use calls::Call;
+pub use apps::App;
+pub use calls::{Call, Fault};
 pub use jobs::{Job, JobView, Status};
 pub use runners::RunnerView;
 pub use shared::Overdue;
@@ -54,7 +56,9 @@ pub struct Settings {
     pub repositories: Vec<String>,
     /// The accepted personal access token.
     pub token: String,
-    /// How long registration and remove tokens are good for.
+    /// The app that GitHub knows, installed on all that the token may administer.
+    pub app: Option<App>,
+    /// How long registration, remove and installation tokens are good for.
     pub token_life: Duration,
     /// Without a poll for this long a runner counts as offline.
     pub offline_after: Duration,
@@ -74,6 +78,7 @@ impl Default for Settings {
         Self {
             repositories: vec!["acme/widgets".to_owned()],
             token: "ghp_yard".to_owned(),
+            app: None,
             token_life: Duration::from_hours(1),
             offline_after: Duration::from_secs(10),
             pickup: Duration::from_mins(1),
@@ -101,6 +106,8 @@ impl GitHub {
         let stopped = CancellationToken::new();
         let app = Router::new()
             .merge(rest::router(&shared))
+            // Where a server of one's own has it.
+            .nest("/api/v3", rest::router(&shared))
             .merge(download::router())
             .nest("/_runner", runner_api::router(&shared))
             .with_state(Arc::clone(&shared));

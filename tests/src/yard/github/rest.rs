@@ -16,13 +16,17 @@ use serde_json::{Value, json};
 use super::runners::{Refused, RunnerView};
 use super::shared::Shared;
 use super::state::TokenUse;
-use super::{calls, download};
+use super::{apps, calls, download};
 
 /// Labels that the runner gives itself; the API calls them read-only.
 const OWN_LABELS: [&str; 3] = ["self-hosted", "Linux", "X64"];
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let mut router = Router::new()
+        .route(
+            "/app/installations/{id}/access_tokens",
+            post(apps::access_token),
+        )
         .route("/repos/{owner}/{repo}/actions/runs/{id}", get(run))
         .route("/repos/actions/runner/releases", get(download::releases))
         .route(
@@ -32,6 +36,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     for scope in ["/repos/{owner}/{repo}", "/orgs/{org}"] {
         let runners = format!("{scope}/actions/runners");
         router = router
+            .route(&format!("{scope}/installation"), get(apps::installation))
             .route(&runners, get(list))
             .route(&format!("{runners}/registration-token"), post(registration))
             .route(&format!("{runners}/remove-token"), post(removal))
@@ -61,7 +66,7 @@ impl Problem {
         Self::new(status, status.canonical_reason().unwrap_or("Error"))
     }
 
-    fn not_found() -> Self {
+    pub(super) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not Found")
     }
 }
@@ -105,16 +110,21 @@ impl FromRequestParts<Arc<Shared>> for Scope {
         let Path(path): Path<HashMap<String, String>> = Path::from_request_parts(parts, shared)
             .await
             .map_err(|_| Problem::not_found())?;
-        let scope = match (path.get("org"), path.get("owner"), path.get("repo")) {
-            (Some(org), _, _) => org.clone(),
-            (None, Some(owner), Some(repo)) => format!("{owner}/{repo}"),
-            (None, _, _) => return Err(Problem::not_found()),
-        };
+        let scope = scope_of(&path).ok_or_else(Problem::not_found)?;
         if shared.quietly(|state| state.knows(&scope)) {
             Ok(Self(scope))
         } else {
             Err(Problem::not_found())
         }
+    }
+}
+
+/// `owner/repo`, or the organisation.
+pub(super) fn scope_of(path: &HashMap<String, String>) -> Option<String> {
+    match (path.get("org"), path.get("owner"), path.get("repo")) {
+        (Some(org), _, _) => Some(org.clone()),
+        (None, Some(owner), Some(repo)) => Some(format!("{owner}/{repo}")),
+        (None, _, _) => None,
     }
 }
 
@@ -128,7 +138,7 @@ fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<(), Problem> {
             .strip_prefix("Bearer ")
             .or_else(|| value.strip_prefix("token "))
     });
-    if shared.quietly(|state| token == Some(state.settings.token.as_str())) {
+    if shared.quietly(|state| token.is_some_and(|token| state.admits(token, Instant::now()))) {
         Ok(())
     } else {
         unauthorized("Bad credentials")

@@ -51,6 +51,8 @@ pub(super) struct State {
     /// Files of releases, by the path of their address.
     pub(super) assets: BTreeMap<String, PathBuf>,
     tokens: HashMap<String, Token>,
+    /// Tokens of the app's installation, and when they end.
+    installation_tokens: HashMap<String, Instant>,
     /// Number of online runners at the last sweep.
     online: usize,
 }
@@ -75,6 +77,7 @@ impl State {
             faults: Faults::default(),
             assets: BTreeMap::new(),
             tokens: HashMap::new(),
+            installation_tokens: HashMap::new(),
             online: 0,
         }
     }
@@ -87,6 +90,19 @@ impl State {
                     .split_once('/')
                     .is_some_and(|(owner, _)| owner.eq_ignore_ascii_case(scope))
         })
+    }
+
+    /// Whether the REST API answers whoever has this token.
+    pub(super) fn admits(&self, token: &str, now: Instant) -> bool {
+        let installed = self.installation_tokens.get(token);
+        token == self.settings.token || installed.is_some_and(|ends| *ends > now)
+    }
+
+    pub(super) fn issue_installation_token(&mut self, now: Instant) -> (String, Timestamp) {
+        let life = self.settings.token_life;
+        let token = format!("ghs_{}", random_token());
+        self.installation_tokens.insert(token.clone(), now + life);
+        (token, clock::now() + life)
     }
 
     pub(super) fn issue_token(&mut self, scope: &str, usage: TokenUse) -> (String, Timestamp) {

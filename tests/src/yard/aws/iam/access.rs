@@ -61,6 +61,8 @@ pub(super) fn of(request: &Request, account: &Account) -> Vec<Access> {
         "dynamodb" => dynamodb(request, account),
         "sqs" => sqs(request, account),
         "ec2" => ec2(request),
+        "secretsmanager" => vec![secret(request)],
+        "ssm" => vec![parameter(request, account)],
         // Anybody may ask who he is.
         "sts" => Vec::new(),
         other => vec![named(format!("{other}:{}", request.action))],
@@ -145,6 +147,34 @@ fn sqs(request: &Request, account: &Account) -> Vec<Access> {
         keys: None,
     });
     access.collect()
+}
+
+/// A secret is named by its ARN; a name alone tells no resource.
+fn secret(request: &Request) -> Access {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let id = body["SecretId"].as_str().map(str::to_owned);
+    Access {
+        resource: id.filter(|id| id.starts_with("arn:")),
+        ..named(format!("secretsmanager:{}", request.action))
+    }
+}
+
+fn parameter(request: &Request, account: &Account) -> Access {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let resource = body["Name"].as_str().map(|name| {
+        if name.starts_with("arn:") {
+            name.to_owned()
+        } else {
+            account.arn(
+                "ssm",
+                &format!("parameter/{}", name.trim_start_matches('/')),
+            )
+        }
+    });
+    Access {
+        resource,
+        ..named(format!("ssm:{}", request.action))
+    }
 }
 
 fn ec2(request: &Request) -> Vec<Access> {
