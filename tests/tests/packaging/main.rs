@@ -4,4 +4,5 @@ mod accounts;
 mod act;
 mod action;
 mod iam;
+mod packages;
 mod workflows;

@@ -1,0 +1,290 @@
+//! The agent's Debian and RPM packages, and the recipes of machine images.
+//!
+//! The packages are made by the tools that the release uses, in older versions that pip installs.
+//! Those cannot read this workspace's manifest, so they get one of their own with the very section
+//! that is meant for them.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tests::{
+    binaries::Binaries,
+    tools::{Tools, run},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn text(command: &mut Command) -> String {
+    String::from_utf8(run(command).expect("it succeeds")).expect("text")
+}
+
+/// A workspace that the packagers understand.
+struct Stage {
+    folder: tempfile::TempDir,
+    tools: Tools,
+}
+
+impl Stage {
+    fn new(version: &str) -> Self {
+        let tools = Tools::packaging().expect("the tools");
+        let binaries = Binaries::build().expect("the programs build");
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("agent/src")).expect("made");
+        fs::create_dir_all(at("target/release")).expect("made");
+        fs::copy(&binaries.agent, at("target/release/agent")).expect("copied");
+        symlink(root().join("packaging"), at("packaging")).expect("linked");
+        fs::write(at("agent/src/main.rs"), "fn main() {}\n").expect("written");
+        fs::write(at("Cargo.toml"), "[workspace]\nmembers = [\"agent\"]\n").expect("written");
+        let manifest = fs::read_to_string(root().join("agent/Cargo.toml")).expect("a manifest");
+        let sections = manifest.split_once("[package.metadata.deb]").expect("deb");
+        fs::write(
+            at("agent/Cargo.toml"),
+            format!(
+                "[package]\nname = \"agent\"\nversion = \"{version}\"\nedition = \"2021\"\n\
+                 license = \"Apache-2.0\"\ndescription = \"Paddock's daemon on each machine\"\n\
+                 [package.metadata.deb]{}",
+                sections.1
+            ),
+        )
+        .expect("written");
+        Self { folder, tools }
+    }
+
+    fn deb(&self) -> PathBuf {
+        let deb = self.folder.path().join("agent.deb");
+        run(Command::new(self.tools.program("cargo-deb"))
+            .current_dir(self.folder.path().join("agent"))
+            .args(["--no-build", "--no-strip", "--fast", "--output"])
+            .arg(&deb))
+        .expect("a Debian package");
+        deb
+    }
+
+    fn rpm(&self) -> PathBuf {
+        let rpm = self.folder.path().join("agent.rpm");
+        run(Command::new(self.tools.program("cargo-generate-rpm"))
+            .current_dir(self.folder.path())
+            .args(["--package", "agent", "--auto-req", "no"])
+            .args(["--payload-compress", "none", "--output"])
+            .arg(&rpm))
+        .expect("an RPM package");
+        rpm
+    }
+}
+
+/// Where every package has what.
+const FILES: [&str; 4] = [
+    "/opt/paddock/bin/agent",
+    "/lib/systemd/system/paddock-agent.service",
+    "/usr/lib/sysusers.d/paddock.conf",
+    "/usr/lib/tmpfiles.d/paddock.conf",
+];
+
+#[test]
+fn the_debian_package_is_whole() {
+    let stage = Stage::new("1.2.3");
+    let deb = stage.deb();
+    let files = text(Command::new("dpkg-deb").arg("--contents").arg(&deb));
+    for file in FILES {
+        assert!(files.contains(file.trim_start_matches('/')), "{files}");
+    }
+    let control = text(Command::new("dpkg-deb").arg("--field").arg(&deb));
+    assert!(control.contains("Package: paddock-agent\n"), "{control}");
+    assert!(control.contains("Version: 1.2.3-1\n"), "{control}");
+}
+
+#[test]
+fn the_rpm_package_is_whole() {
+    let stage = Stage::new("1.2.3");
+    let bytes = fs::read(stage.rpm()).expect("the package");
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert_eq!(bytes[..4], [0xED, 0xAB, 0xEE, 0xDB], "an RPM package");
+    for name in ["paddock-agent", "/opt/paddock/bin/", "/usr/lib/sysusers.d/"] {
+        assert!(holds(name.as_bytes()), "{name}");
+    }
+    // Each of its three scripts.
+    let scripts = [
+        &b"systemctl restart paddock-agent.service"[..],
+        b"systemctl stop paddock-agent.service",
+        b"systemctl daemon-reload",
+    ];
+    for script in scripts {
+        assert!(holds(script), "{}", String::from_utf8_lossy(script));
+    }
+}
+
+/// A Debian of its own, in a folder.
+struct Debian {
+    folder: tempfile::TempDir,
+}
+
+impl Debian {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let release = fs::read_to_string("/etc/os-release").expect("an operating system");
+        let suite = release
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .expect("a Debian or one of its kin");
+        let mirrors = text(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Identifier: Packages",
+            &format!("Suite: {suite}"),
+        ]));
+        let mirror = mirrors.lines().next().unwrap_or_default();
+        run(Command::new("debootstrap")
+            .args(["--variant=minbase", "--include=systemd,ca-certificates"])
+            .arg(suite)
+            .arg(folder.path())
+            .args((!mirror.is_empty()).then_some(mirror)))
+        .expect("a Debian");
+        let debian = Self { folder };
+        // systemd does not run here: this notes what the package's scripts ask of it. Which units
+        // are enabled the real one knows from its files.
+        debian.run("mv /bin/systemctl /bin/systemctl.real && mkdir -p /run/systemd/system");
+        debian.write("/bin/systemctl", SYSTEMCTL);
+        debian.run("chmod +x /bin/systemctl");
+        debian
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path.trim_start_matches('/'))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.at(path), text).expect("written");
+    }
+
+    fn run(&self, script: &str) -> String {
+        // With a /proc of its own, which goes when the last process does.
+        let mut chroot = Command::new("unshare");
+        chroot.args(["--mount", "--pid", "--fork"]);
+        chroot.arg(format!("--mount-proc={}", self.at("/proc").display()));
+        text(
+            chroot
+                .arg("chroot")
+                .arg(self.folder.path())
+                .args(["/bin/sh", "-ec", script])
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .env(
+                    "PATH",
+                    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                ),
+        )
+    }
+
+    fn install(&self, deb: &Path) {
+        fs::copy(deb, self.at("/agent.deb")).expect("copied");
+        self.run("apt-get install --yes --no-install-recommends /agent.deb");
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.at(path).symlink_metadata().is_ok()
+    }
+
+    /// What was asked of systemd for the agent's unit since the last question.
+    fn asked_of_systemd(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.at("/systemctl.log")).unwrap_or_default();
+        self.write("/systemctl.log", "");
+        let lines = log.lines().filter(|line| line.contains("paddock-agent"));
+        let verbs = lines.filter_map(|line| {
+            let mut words = line.split(' ').filter(|word| !word.starts_with('-'));
+            words.next().map(str::to_owned)
+        });
+        verbs
+            .filter(|verb| ["start", "stop", "restart"].contains(&verb.as_str()))
+            .collect()
+    }
+}
+
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$*" >> /systemctl.log
+for word; do
+    case "$word" in start | stop | restart | daemon-reload | is-active) exit 0 ;; esac
+done
+exec systemctl.real --root=/ "$@"
+"#;
+
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/paddock-agent.service";
+
+#[test]
+#[ignore = "two minutes, as root, with debootstrap: .ci/run does it"]
+fn the_debian_package_installs_upgrades_and_goes() {
+    let debian = Debian::new();
+    debian.install(&Stage::new("1.0.0").deb());
+    for file in FILES {
+        assert!(debian.exists(file), "{file}");
+    }
+    assert!(debian.exists(WANTED), "it is enabled");
+    assert_eq!(debian.asked_of_systemd(), ["start"]);
+    let version = debian.run("paddock-agent --version");
+    assert!(version.starts_with("agent "), "{version}");
+    let runner: u32 = debian.run("id -u runner").trim().parse().expect("an id");
+    let owner = |path| debian.at(path).metadata().expect("there").uid();
+    assert_eq!(
+        (owner("/home/runner"), owner("/opt/paddock/runner")),
+        (runner, 0)
+    );
+
+    // An upgrade restarts the agent, and never stops it: a job goes on beside it.
+    debian.run("mkdir -p /var/lib/paddock && touch /var/lib/paddock/state");
+    debian.install(&Stage::new("1.1.0").deb());
+    assert_eq!(debian.asked_of_systemd(), ["restart"]);
+    let unit = fs::read_to_string(debian.at("/lib/systemd/system/paddock-agent.service"));
+    assert!(unit.expect("a unit").contains("\nKillMode=process\n"));
+    assert!(debian.exists(WANTED) && debian.exists("/var/lib/paddock/state"));
+
+    debian.run("apt-get remove --yes paddock-agent");
+    assert_eq!(debian.asked_of_systemd(), ["stop"]);
+    for file in FILES.iter().chain(&["/usr/bin/paddock-agent"]) {
+        assert!(!debian.exists(file), "{file}");
+    }
+    assert!(debian.exists("/var/lib/paddock/state"));
+    debian.run("apt-get purge --yes paddock-agent");
+    assert!(!debian.exists("/var/lib/paddock") && !debian.exists(WANTED));
+}
+
+#[test]
+fn the_recipes_of_images_bake_four_kinds() {
+    let tools = Tools::packaging().expect("the tools");
+    let image = root().join("packaging/image");
+    let packer = tools.read(&image.join("paddock.pkr.hcl")).expect("HCL");
+    let text = packer.to_string();
+    for kind in [
+        "ubuntu-x86_64",
+        "ubuntu-arm64",
+        "al2023-x86_64",
+        "al2023-arm64",
+    ] {
+        assert!(
+            text.contains(&format!("source.amazon-ebs.{kind}")),
+            "{kind}"
+        );
+        let sources = packer["source"].as_array().expect("sources");
+        let defined = sources
+            .iter()
+            .any(|source| source.to_string().contains(kind));
+        assert!(defined, "{kind}");
+    }
+    let component = tools.read(&image.join("component.yaml")).expect("YAML");
+    let phases = component["phases"].as_array().expect("phases");
+    let names: Vec<_> = phases.iter().map(|phase| &phase["name"]).collect();
+    assert_eq!(names, ["build", "validate"]);
+    for phase in phases {
+        for step in phase["steps"].as_array().expect("steps") {
+            for script in step["inputs"]["commands"].as_array().expect("commands") {
+                let script = script.as_str().expect("a script");
+                run(Command::new("bash").args(["-n", "-c", script])).expect("it parses");
+            }
+        }
+    }
+}
