@@ -68,6 +68,7 @@ mod tests {
             runner_dir: folder.join("runner"),
             runner_user: String::new(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
+            docker: None,
         };
         fs::create_dir_all(&host.state_dir).unwrap();
         fs::create_dir_all(host.runner_dir.join("bin")).unwrap();

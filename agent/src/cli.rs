@@ -63,6 +63,13 @@ pub struct Settings {
     /// The program that switches the machine off
     #[arg(long, env = "PADDOCK_POWEROFF", default_value = crate::power::USUAL)]
     pub poweroff: PathBuf,
+    /// Where Docker listens, if the pool's jobs need it
+    #[arg(
+        long,
+        env = "PADDOCK_DOCKER_SOCKET",
+        default_value = "/var/run/docker.sock"
+    )]
+    pub docker: PathBuf,
     /// The instance metadata service
     #[arg(
         long,

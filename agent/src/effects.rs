@@ -10,7 +10,7 @@ use proto::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    machine::{Answer, Call, Effect, Event},
+    machine::{Answer, Call, Effect, Event, Vitals},
     ports::chain,
     run::World,
 };
@@ -18,6 +18,9 @@ use crate::{
 /// How long the table may take to answer: then the beat would be late, and another try is better
 /// than more patience.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a look at the own machine may take.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Performs effects.
 pub(crate) struct Effects {
@@ -79,6 +82,20 @@ impl Effects {
             }
             Effect::Retire(listener) => {
                 self.report(async move { Event::Retired(host.retire(listener).await) });
+            }
+            Effect::Examine(listener) => {
+                let off = self.world.clock_off();
+                self.report(async move {
+                    let seen = tokio::time::timeout(SEEN_WITHIN, host.examine(listener)).await;
+                    Event::Examined(match seen {
+                        Ok(Ok(vitals)) => Ok(Vitals {
+                            clock_off: off,
+                            ..vitals
+                        }),
+                        Ok(Err(cause)) => Err(cause),
+                        Err(_) => Err("its file systems do not answer".to_owned()),
+                    })
+                });
             }
             Effect::Save(saved) => {
                 if let Err(cause) = host.save(saved.as_ref()) {

@@ -14,10 +14,10 @@ use tokio::{process::Command, sync::mpsc::UnboundedSender};
 
 use crate::{
     account::{Account, NoAccount},
-    boot, clean,
+    boot, clean, contact, examine,
     files::{FileError, read_json, write_json},
     listen,
-    machine::{Event, ListenerId, Saved, Tenant},
+    machine::{Ages, Event, ListenerId, Saved, Tenant, Vitals},
     ports::{Cause, Host, chain},
     process::{self, Belongings},
     runner,
@@ -37,6 +37,8 @@ pub struct Machinery {
     pub runner_user: String,
     /// Which machine this is.
     pub instance: InstanceId,
+    /// Where Docker listens, if jobs need it.
+    pub docker: Option<PathBuf>,
 }
 
 /// What is remembered, and of which machine: an image made from a used machine carries the file.
@@ -219,6 +221,26 @@ impl Host for Machinery {
             saved.job = None;
         }
         Some(saved)
+    }
+
+    async fn examine(&self, listener: Option<ListenerId>) -> Result<Vitals, Cause> {
+        examine::examine(self, listener).await
+    }
+
+    fn keep(&self, ages: Ages) {
+        if let Err(error) = contact::keep(&self.state_dir, ages) {
+            tracing::warn!(
+                "a restart of the agent would begin to wait anew: {}",
+                chain(&error)
+            );
+        }
+    }
+
+    fn ages(&self) -> Option<Ages> {
+        contact::earlier(&self.state_dir).unwrap_or_else(|error| {
+            tracing::warn!("since when nobody speaks is lost: {}", chain(&error));
+            None
+        })
     }
 
     fn reap(&self) {

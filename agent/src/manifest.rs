@@ -90,6 +90,7 @@ mod tests {
             runner_dir: folder.path().join("runner"),
             runner_user: String::new(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
+            docker: None,
         };
         let runner = |name: &str| host.runner_dir.join(name);
         fs::create_dir_all(&host.state_dir).unwrap();

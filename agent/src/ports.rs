@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use proto::{agent_config::AgentConfig, ids::InstanceArn, instance::Secret};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::machine::{Event, ListenerId, Notices, Saved, Tenant};
+use crate::machine::{Ages, Event, ListenerId, Notices, Saved, Tenant, Vitals};
 
 /// Why something did not work, as people read it.
 ///
@@ -75,6 +75,12 @@ pub trait Host: Send + Sync {
     fn save(&self, saved: Option<&Saved>) -> Result<(), Cause>;
     /// What an earlier agent on this machine left: with a listener only if that still lives.
     fn earlier(&self) -> Option<Saved>;
+    /// Looks how the machine and this listener are.
+    async fn examine(&self, listener: Option<ListenerId>) -> Result<Vitals, Cause>;
+    /// Remembers since when nobody speaks to this machine. That it cannot is logged.
+    fn keep(&self, ages: Ages);
+    /// What an earlier agent so remembered since the machine booted.
+    fn ages(&self) -> Option<Ages>;
     /// Takes note of the end of processes that jobs left behind.
     fn reap(&self);
 }

@@ -27,8 +27,10 @@ pub struct World {
     pub metadata: Arc<dyn Metadata>,
     /// Its switch.
     pub power: Arc<dyn Power>,
-    /// The wall clock.
+    /// The wall clock, as AWS tells it.
     pub clock: Arc<dyn Clock>,
+    /// The machine's own, which jobs see.
+    pub machine_clock: Arc<dyn Clock>,
     /// When the agent started, by the clock that does not jump.
     pub started: Instant,
 }
@@ -41,25 +43,38 @@ impl World {
             mono: self.started.elapsed(),
         }
     }
+
+    /// How far the machine's clock is from AWS's.
+    pub(crate) fn clock_off(&self) -> Duration {
+        let (aws, machine) = (self.clock.now(), self.machine_clock.now());
+        aws.since(machine).max(machine.since(aws))
+    }
 }
 
 /// Runs the agent of one machine until `shutdown`.
 ///
 /// The end of this function harms no job: a listener goes on, and the next agent finds it.
 pub async fn run(
-    world: World,
+    mut world: World,
     config: AgentConfig,
     arn: InstanceArn,
     status: &StatusFile,
     shutdown: impl Future<Output = ()>,
 ) {
     let saved = world.host.earlier();
+    let earlier = world.host.ages();
+    let ages = earlier.unwrap_or_default();
+    let oldest = ages.contact.max(ages.recordless.unwrap_or_default());
+    // Deadlines that an earlier agent began to count go on: the clock starts with them.
+    world.started = world.started.checked_sub(oldest).unwrap_or(world.started);
     let since = world.clock.now();
     let (send, mut events) = mpsc::unbounded_channel();
     let watch = tokio::spawn(watch::notices(world.metadata.clone(), send.clone()));
     let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
-    let mut machine = Machine::new(config.clone(), arn.clone(), saved);
+    let mut machine =
+        Machine::new(config.clone(), arn.clone(), saved).continuing(ages, world.now());
     let mut shown = None;
+    let mut kept = earlier.map(|_| machine.silences());
 
     for effect in machine.start(world.now()) {
         effects.perform(effect);
@@ -70,6 +85,11 @@ pub async fn run(
         if shown.as_ref() != Some(&snapshot) {
             status.write(&snapshot);
             shown = Some(snapshot);
+        }
+        let silences = machine.silences();
+        if kept.is_none_or(|kept| silences.differ(kept)) {
+            world.host.keep(silences.ages(world.now()));
+            kept = Some(silences);
         }
         let wake = machine.wake().min(world.now().mono + LONGEST_SLEEP);
         let event = tokio::select! {

@@ -14,6 +14,7 @@ use userdata::InvalidUserData;
 
 use crate::{
     cli::Settings,
+    clock::AwsClock,
     files::FileError,
     host::{Machinery, make_private},
     imds::Imds,
@@ -55,18 +56,27 @@ pub async fn start(
         known = discover(&*imds, &*power, &status, started, unclaimed()) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
+    let clock = AwsClock::new(started, &SystemClock);
     let sdk = proto::aws::sdk_config(Some(config.region.clone())).await;
+    let client = aws_sdk_dynamodb::config::Builder::from(&sdk)
+        .time_source(clock.clone())
+        .interceptor(clock.clone());
     let world = World {
-        table: Arc::new(DynamoTable::new(Client::new(&sdk), config.table.clone())),
+        table: Arc::new(DynamoTable::new(
+            Client::from_conf(client.build()),
+            config.table.clone(),
+        )),
         host: Arc::new(Machinery {
             state_dir: settings.state_dir.clone(),
             runner_dir: settings.runner_dir.clone(),
             runner_user: settings.runner_user.clone(),
             instance: identity.arn.id().clone(),
+            docker: config.docker.then(|| settings.docker.clone()),
         }),
         metadata: imds,
         power,
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(clock),
+        machine_clock: Arc::new(SystemClock),
         started,
     };
     run(world, config, identity.arn, &status, shutdown).await;

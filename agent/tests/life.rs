@@ -112,10 +112,12 @@ impl Life {
                 runner_dir: self.path("runner"),
                 runner_user: String::new(),
                 instance: self.arn.id().clone(),
+                docker: None,
             }),
             metadata: Arc::new(Imds::new("http://127.0.0.1:9").unwrap()),
             power: Arc::new(PowerProgram::new(self.path("poweroff"))),
             clock: Arc::new(SystemClock),
+            machine_clock: Arc::new(SystemClock),
             started: Instant::now(),
         };
         let (stop, stopped) = oneshot::channel();

@@ -107,6 +107,10 @@ pub struct RefreshInputs {
     /// Shell script that each machine runs once as root before it is ready.
     #[arg(long, env = "INPUT_PRE-RUNNER-SCRIPT")]
     pub pre_runner_script: Option<String>,
+    /// Whether jobs need Docker: a machine on which it does not answer is not handed out
+    /// [default: false].
+    #[arg(long, env = "INPUT_REQUIRES-DOCKER")]
+    pub requires_docker: Option<String>,
     /// Sizes as JSON: {"large": {"cpu": 2, "mmem": 4096}, …} [default: large to 16xlarge].
     #[arg(long, env = "INPUT_RESOURCE-CLASS-CONFIG")]
     pub resource_class_config: Option<String>,

@@ -124,6 +124,20 @@ fn positive(
     }
 }
 
+/// A yes or no, as workflows write it.
+fn flag(input: &'static str, text: Option<&String>, default: bool) -> Result<bool, BadInput> {
+    match given(text) {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(text) => Err(BadInput::new(
+            input,
+            format!("`{text}` is neither"),
+            "give true or false",
+        )),
+    }
+}
+
 /// A list separated by white space or commas, each item with `prefix`.
 fn list(
     input: &'static str,

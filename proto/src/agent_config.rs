@@ -26,9 +26,17 @@ pub struct AgentConfig {
     /// The runner program that must be there; none: whatever the image carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerRelease>,
+    /// Whether jobs need Docker: a machine on which it does not answer is not handed out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub docker: bool,
     /// Times.
     #[serde(default)]
     pub times: Times,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A release of the official runner.

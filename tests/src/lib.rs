@@ -4,6 +4,7 @@ pub mod bench;
 pub mod binaries;
 pub mod clients;
 pub mod contract;
+pub mod lone;
 pub mod ministack;
 pub mod pool;
 pub mod story;

@@ -38,6 +38,8 @@ pub(super) struct Calls {
     /// No call before this.
     pause_until: Duration,
     failures: u32,
+    /// Why the table did not answer, as long as it does not.
+    pub(super) trouble: Option<String>,
     /// What the last successful beat said. If the record still differs by just that, saying it
     /// again at once would not help.
     said: Vec<Assign>,
@@ -61,10 +63,12 @@ impl Machine {
                     self.farewell_failed(now);
                 }
                 self.note(now, &cause);
+                self.calls.trouble = Some(cause);
                 return;
             }
         };
         self.calls.failures = 0;
+        self.calls.trouble = None;
         self.calls.contact = now.mono;
         self.calls.next_look = now.mono + seconds(self.config.times.look);
         match kind {

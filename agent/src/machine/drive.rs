@@ -235,6 +235,7 @@ impl Machine {
                 self.tenancy.token = None;
                 self.tenancy.listener = None;
                 self.job = None;
+                self.examine_anew();
             }
             Err(cause) => self.stuck(cause, now),
         }

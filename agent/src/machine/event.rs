@@ -95,6 +95,36 @@ pub struct Notices {
     pub rebalance: bool,
 }
 
+/// How the machine is, as far as it can be seen from inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// The file systems that jobs write to.
+    pub disks: Vec<Disk>,
+    /// Bytes of memory that programs can still have, if that is known.
+    pub memory: Option<u64>,
+    /// How far the machine's clock is from AWS's.
+    pub clock_off: Duration,
+    /// Why Docker does not answer, if it is asked for and does not.
+    pub docker: Option<String>,
+    /// When the runner program was built, if its file tells.
+    pub runner_built: Option<Time>,
+    /// Whether the listener has a worker; none without a listener.
+    pub worker: Option<bool>,
+    /// How long ago the listener last wrote anything; none without a listener.
+    pub silent: Option<Duration>,
+}
+
+/// What is left of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// A folder on it.
+    pub path: String,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Files that can still be made; none where there is no limit.
+    pub files: Option<u64>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -116,6 +146,8 @@ pub enum Event {
     Removed(Result<(), String>),
     /// The listener is stopped and the machine is clean, or not.
     Retired(Result<(), String>),
+    /// How the machine is, or why that cannot be said.
+    Examined(Result<Vitals, String>),
     /// EC2 announced something new.
     Noticed(Notices),
     /// The machine did not go off.
@@ -164,6 +196,8 @@ pub enum Effect {
     Remove(Secret, Option<ListenerId>),
     /// Stops the listener and cleans the machine; answers with [`Event::Retired`].
     Retire(Option<ListenerId>),
+    /// Looks how the machine and this listener are; answers with [`Event::Examined`].
+    Examine(Option<ListenerId>),
     /// Remembers this across restarts.
     Save(Option<Saved>),
     /// Switches the machine off, which terminates it.

@@ -10,7 +10,7 @@ use proto::{
     time::human,
 };
 
-use super::{Answer, Boot, Call, Effect, Machine, Now, calls::Kind, seconds};
+use super::{Answer, Boot, Call, Effect, Machine, Now, calls::Kind, seconds, text};
 
 /// How long the table may take over the farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -91,13 +91,19 @@ impl Machine {
             let reason = format!("the threshold passed {grace} ago and nobody ended this machine");
             return self.go(reason, Some(Terminate::Expired), now);
         }
-        let (unclaimed, contact) = (self.unclaimed(), self.contact());
+        let (unclaimed, contact) = (self.unclaimed(), self.out_of_contact());
+        let because = match &self.calls.trouble {
+            Some(trouble) => format!(": {}", text::first_line(trouble)),
+            None => String::new(),
+        };
         if unclaimed.is_some_and(|at| now.mono >= at) {
             let time = human(seconds(self.config.times.unclaimed));
-            self.go(format!("nobody wrote a record within {time}"), None, now);
+            let reason = format!("nobody wrote a record within {time}{because}");
+            self.go(reason, None, now);
         } else if now.mono >= contact {
             let time = human(seconds(self.config.times.contact));
-            self.go(format!("the table was out of reach for {time}"), None, now);
+            let reason = format!("the table was out of reach for {time}{because}");
+            self.go(reason, None, now);
         }
     }
 
@@ -106,7 +112,7 @@ impl Machine {
             .map(|since| since + seconds(self.config.times.unclaimed))
     }
 
-    fn contact(&self) -> Duration {
+    fn out_of_contact(&self) -> Duration {
         self.calls.contact + seconds(self.config.times.contact)
     }
 
@@ -116,7 +122,7 @@ impl Machine {
             self.expires,
             self.failure_told.map(|at| at + FAILURE_SHOWN),
             self.unclaimed(),
-            Some(self.contact()),
+            Some(self.out_of_contact()),
         ]
         .into_iter()
         .flatten()

@@ -13,9 +13,11 @@
 mod calls;
 mod drive;
 mod event;
+mod health;
 mod leave;
 mod listening;
 mod notice;
+mod silence;
 mod speech;
 mod tenancy;
 #[cfg(test)]
@@ -27,17 +29,17 @@ use std::time::Duration;
 use proto::{
     agent_config::AgentConfig,
     ids::InstanceArn,
-    instance::{Health, InstanceRecord, Job, Runner},
+    instance::{InstanceRecord, Job, Runner},
     signal::{Report, Signal},
 };
 
-pub use self::event::{Answer, Call, Effect, Event, ListenerId, Notices, Now, Said, Saved, Tenant};
+pub use self::event::{
+    Answer, Call, Disk, Effect, Event, ListenerId, Notices, Now, Said, Saved, Tenant, Vitals,
+};
+pub use self::silence::{Ages, Silences};
 use self::{
-    calls::Calls,
-    leave::Leaving,
-    notice::Noticed,
-    tenancy::Tenancy,
-    text::{first_line, printable},
+    calls::Calls, health::Condition, leave::Leaving, notice::Noticed, tenancy::Tenancy,
+    text::printable,
 };
 
 /// How far boot came.
@@ -78,6 +80,7 @@ pub struct Machine {
     failure_told: Option<Duration>,
     leaving: Option<Leaving>,
     noticed: Noticed,
+    condition: Condition,
     saved: Option<Saved>,
     errors: Vec<String>,
 }
@@ -111,8 +114,26 @@ impl Machine {
             failure_told: None,
             leaving: None,
             noticed: Noticed::default(),
+            condition: Condition::default(),
             saved,
             errors: Vec::new(),
+        }
+    }
+
+    /// Goes on counting the deadlines that an agent before this one began to count.
+    #[must_use]
+    pub fn continuing(mut self, ages: Ages, now: Now) -> Self {
+        let silences = Silences::of(ages, now);
+        self.calls.contact = silences.contact;
+        self.recordless = Some(silences.recordless.unwrap_or(silences.contact));
+        self
+    }
+
+    /// Since when nobody speaks to this machine.
+    pub fn silences(&self) -> Silences {
+        Silences {
+            contact: self.calls.contact,
+            recordless: self.recordless,
         }
     }
 
@@ -144,6 +165,7 @@ impl Machine {
             Event::ListenerEnded(run, code, tail) => self.listener_ended(run, code, &tail, now),
             Event::Removed(result) => self.removed(result, now),
             Event::Retired(result) => self.retired(result, now),
+            Event::Examined(vitals) => self.examined(vitals, now),
             Event::Noticed(notices) => self.noticed(notices, now),
             Event::PowerOffFailed(cause) => {
                 self.note(now, &format!("cannot switch the machine off: {cause}"));
@@ -158,6 +180,7 @@ impl Machine {
             return self.leave(now).into_iter().collect();
         }
         let mut effects: Vec<Effect> = self.drive(now).into_iter().collect();
+        effects.extend(self.examine(now));
         self.speak(now);
         let saved = self.tenancy.save(self.version(), self.job.as_ref());
         if saved != self.saved {
@@ -173,11 +196,16 @@ impl Machine {
         if let Some(leaving) = &self.leaving {
             return leaving.wake();
         }
-        [self.calls_wake(), self.drive_wake(), self.deadlines_wake()]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Duration::MAX)
+        [
+            self.calls_wake(),
+            self.drive_wake(),
+            self.examine_wake(),
+            self.deadlines_wake(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::MAX)
     }
 
     fn note(&mut self, now: Now, error: &str) {
@@ -231,22 +259,6 @@ impl Machine {
         Some(Runner {
             version: self.version()?.to_owned(),
             name: self.tenancy.registered_name().map(str::to_owned),
-        })
-    }
-
-    /// Whether the machine may be handed out, once that is known.
-    pub fn health(&self) -> Option<Health> {
-        let announced = self.noticed.ailment();
-        let reason = match &self.boot {
-            Boot::Running if announced.is_none() => return None,
-            Boot::Failed { .. } => Some("boot failed".to_owned()),
-            Boot::Running | Boot::Done { .. } => {
-                announced.or_else(|| self.tenancy.ailment().map(first_line))
-            }
-        };
-        Some(Health {
-            healthy: reason.is_none(),
-            reason,
         })
     }
 

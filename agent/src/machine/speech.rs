@@ -33,6 +33,8 @@ impl Machine {
         let wanted = tenant_of(record);
         let mine = self.still_wanted() == Some(true);
         match (&self.tenancy.phase, wanted) {
+            // Whoever is told that the machine is ready must know whether it is fit.
+            (Phase::Empty, None) if !self.is_examined() => {}
             // A machine that was never given to anybody.
             (Phase::Empty, None) if state == State::Created => {
                 self.say(Signal::Ok, generation, None, now);

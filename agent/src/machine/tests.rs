@@ -1,6 +1,7 @@
 //! The machine's decisions, told as stories against an in-memory record.
 
 mod again;
+mod health;
 mod notice;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use proto::{
     time::Time,
 };
 
-use super::{Answer, Boot, Call, Effect, Event, ListenerId, Machine, Now, Said};
+use super::{Answer, Boot, Call, Effect, Event, ListenerId, Machine, Now, Said, Vitals};
 
 const ARN: &str = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0";
 const LISTENER: ListenerId = ListenerId {
@@ -54,6 +55,8 @@ struct Story {
     slow: bool,
     down: bool,
     calls: usize,
+    /// What an examination finds.
+    vitals: Vitals,
 }
 
 impl Story {
@@ -70,6 +73,7 @@ impl Story {
             slow: false,
             down: false,
             calls: 0,
+            vitals: Vitals::default(),
         };
         let effects = story.machine.start(story.now());
         story.take(effects);
@@ -135,6 +139,8 @@ impl Story {
                 if !self.slow {
                     self.answer();
                 }
+            } else if let Effect::Examine(_) = effect {
+                self.happen(Event::Examined(Ok(self.vitals.clone())));
             } else {
                 self.asked.push(effect);
             }

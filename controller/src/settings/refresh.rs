@@ -5,7 +5,9 @@ use proto::{
     config::Parameters,
 };
 
-use super::{BadInput, Common, classes, github::GithubSettings, given, list, positive, required};
+use super::{
+    BadInput, Common, classes, flag, github::GithubSettings, given, list, positive, required,
+};
 use crate::{
     github::release::Wanted, inputs::RefreshInputs, ports::TemplateContent,
     refresh::RefreshSettings,
@@ -48,6 +50,7 @@ impl DesiredState {
             github_url: github.runners_url,
             pre_runner_script: given(inputs.pre_runner_script.as_ref()).map(str::to_owned),
             runner: None,
+            docker: flag("requires-docker", inputs.requires_docker.as_ref(), false)?,
             times: Times::default(),
         };
         let agent_download = agent_download(inputs)?;

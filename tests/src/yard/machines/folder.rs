@@ -93,6 +93,7 @@ impl Folder {
             .env("PADDOCK_RUNNER_DIR", self.root.join("runner"))
             .env("PADDOCK_RUNNER_USER", "")
             .env("PADDOCK_POWEROFF", self.root.join("poweroff"))
+            .env("PADDOCK_DOCKER_SOCKET", self.root.join("docker.sock"))
             .env("PADDOCK_YARD_WORLD", &settings.world_id)
             .env("PADDOCK_YARD_MACHINE", &launch.id)
             .env(
