@@ -13,6 +13,7 @@ use agent::{
 };
 use proto::{
     agent_config::AgentConfig,
+    change::Change,
     ids::{InstanceArn, Label},
     instance::{InstanceRecord, Secret},
     signal::Signal,
@@ -192,10 +193,12 @@ fn commit(label: &Label, generation: u64) -> Transition {
     }
 }
 
+/// As a job runs, without the token.
 fn release(label: &Label) -> Transition {
     Transition::Release {
         label: label.clone(),
-        token: Some(Secret::new("remove")),
+        generation: None,
+        token: None,
         idle_time: Duration::from_mins(7),
     }
 }
@@ -245,6 +248,11 @@ async fn a_machine_boots_serves_two_runs_survives_its_agent_and_goes() {
     assert!(is_running(&life.path("daemon")));
 
     fs::remove_file(life.path("runner/job")).unwrap();
+    life.until("its job is over", |r| r.job.is_none()).await;
+    let generation = life.record().await.generation;
+    let hand = Change::hand_token(generation, Secret::new("remove"));
+    let handed = life.table.change_instance(&life.arn, &hand).await.unwrap();
+    assert!(matches!(handed, Outcome::Applied(_)), "{handed:?}");
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;
     assert!(!is_running(&life.path("daemon")));
     assert!(!life.path("runner/_work").exists() && !life.path("runner/.runner").exists());

@@ -83,8 +83,10 @@ struct Held {
     since: Time,
     /// Until when it must be registered.
     deadline: Time,
-    /// The generation in which it was seen ready.
-    generation: Option<u64>,
+    /// The generation in which it is held.
+    generation: u64,
+    /// Whether it was seen registered.
+    registered: bool,
 }
 
 struct Saga<'a> {
@@ -174,7 +176,7 @@ impl Saga<'_> {
     /// The steps, in order, until all machines serve.
     async fn forward(&mut self) -> Result<(), ProvisionError> {
         let wanted = self.settings.count as usize;
-        while self.held.iter().any(|held| held.generation.is_none()) || self.held.len() < wanted {
+        while self.held.iter().any(|held| !held.registered) || self.held.len() < wanted {
             if self.held.len() < wanted {
                 let began = self.world.now();
                 self.select(wanted).await?;
@@ -223,34 +225,42 @@ impl Saga<'_> {
     async fn commit(&mut self) -> Result<(), ProvisionError> {
         let now = self.world.now();
         let max_runtime = Duration::from_secs(self.journal.record().request.max_runtime_sec);
-        let commits = self.held.iter().map(async |held| {
+        let (world, label) = (self.world, &self.settings.label);
+        let healthy_within = self.setup.parameters.healthy_within();
+        let commits = self.held.iter_mut().map(async |held| {
             let transition = Transition::Commit {
-                label: self.settings.label.clone(),
-                generation: held.generation.unwrap_or_default(),
-                healthy_within: self.setup.parameters.healthy_within(),
+                label: label.clone(),
+                generation: held.generation,
+                healthy_within,
                 max_runtime,
             };
-            let arn = self.world.arn(&held.ready.id);
-            match self
-                .world
-                .table
-                .change_instance(&arn, &transition.change(now))
-                .await?
-            {
-                Outcome::Applied(_) => Ok(()),
-                Outcome::Conflict(Some(current)) if transition.is_done(&current) => Ok(()),
-                Outcome::Conflict(_) => Err(ProvisionError::Machine {
-                    id: held.ready.id.clone(),
-                    what: "was taken away at the last moment".to_owned(),
-                }),
+            let (arn, change) = (world.arn(&held.ready.id), transition.change(now));
+            match world.table.change_instance(&arn, &change).await? {
+                Outcome::Applied(record) => held.generation = record.generation,
+                Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
+                    held.generation = current.generation;
+                }
+                Outcome::Conflict(_) => {
+                    return Err(ProvisionError::Machine {
+                        id: held.ready.id.clone(),
+                        what: "was taken away at the last moment".to_owned(),
+                    });
+                }
             }
+            Ok(())
         });
         join_all(commits)
             .await
             .into_iter()
             .collect::<Result<(), _>>()?;
+        let generations = self.held.iter();
+        let generations = generations.map(|held| (held.ready.id.clone(), held.generation));
+        let generations = generations.collect();
         self.journal
-            .write(|record| record.phase = Phase::Committed)
+            .write(|record| {
+                record.phase = Phase::Committed;
+                record.generations = generations;
+            })
             .await?;
         Ok(())
     }
@@ -265,7 +275,12 @@ impl Saga<'_> {
         };
         if in_order {
             self.console.say("failed: giving back what was taken");
-            let orderly = undo::roll_back(world, journal, &self.setup, &error, self.console);
+            let reused = self.held.iter().filter(|held| held.ready.reused);
+            let claimed: Vec<_> = reused
+                .map(|held| (held.ready.id.clone(), Some(held.generation)))
+                .collect();
+            let orderly =
+                undo::roll_back(world, journal, &self.setup, &claimed, &error, self.console);
             // A step that is cancelled meanwhile has no time left for order.
             let result = tokio::select! {
                 result = orderly => Some(result),

@@ -2,6 +2,10 @@
 //!
 //! `running → idle` in the table, then each machine's agent deregisters its runner and cleans up;
 //! only then does the queue list it. It may be repeated at any point, and by two jobs at once.
+//!
+//! GitHub's removal token reaches a machine only while its record shows no job, which could read it
+//! with the machine's role. What remains: a job that begins between the agent's last word and the
+//! write may see the token until the agent takes it out again, at its next call.
 
 mod act;
 mod look;
@@ -12,12 +16,13 @@ use futures::future::join_all;
 use proto::{
     config::{Config, GithubTokens, Parameters, ResourceClass},
     ids::{InstanceId, Label},
+    instance::Secret,
     provision::Phase,
     table::TableError,
 };
 
 use self::{
-    act::{Freed, end, free, pool},
+    act::{Freed, end, free, hand_tokens, pool},
     look::{Verdict, judge, worn_out},
 };
 use crate::{
@@ -73,6 +78,13 @@ pub(crate) struct Terms<'a> {
     pub(crate) classes: &'a [ResourceClass],
 }
 
+impl Terms<'_> {
+    /// What a machine needs to deregister its runner.
+    fn removal_token(&self) -> Option<Secret> {
+        self.tokens.map(|tokens| tokens.removal.clone())
+    }
+}
+
 /// Gives back all machines of a run, or those of one label.
 ///
 /// # Errors
@@ -123,8 +135,7 @@ pub async fn release(
                 .unwrap_or_else(|| parameters.release_timeout()),
             classes: &config.resource_classes,
         };
-        let machines: Vec<InstanceId> = record.machines().cloned().collect();
-        let given = give_back(world, &terms, &machines, console).await?;
+        let given = give_back(world, &terms, &record.lent(), console).await?;
         all.pooled.extend(given.pooled);
         all.terminated.extend(given.terminated);
         all.gone.extend(given.gone);
@@ -141,11 +152,12 @@ pub async fn release(
     Ok(all)
 }
 
-/// Gives machines of one label back; those that do not bear it (any more) are left alone.
+/// Gives machines of one label back, each with the generation in which its run has it, where that
+/// is known; those that do not bear the label (any more) are left alone.
 pub(crate) async fn give_back(
     world: &World,
     terms: &Terms<'_>,
-    ids: &[InstanceId],
+    machines: &[(InstanceId, Option<u64>)],
     console: &Console,
 ) -> Result<GivenBack, GiveBackError> {
     let started = world.now();
@@ -153,9 +165,9 @@ pub(crate) async fn give_back(
     let mut given = GivenBack::default();
     let mut open: BTreeMap<InstanceId, u64> = BTreeMap::new();
     let mut unfit: Vec<(InstanceId, u64, String)> = Vec::new();
-    let releases = ids
+    let releases = machines
         .iter()
-        .map(async |id| (id, free(world, terms, id).await));
+        .map(async |(id, generation)| (id, free(world, terms, id, *generation).await));
     for (id, freed) in join_all(releases).await {
         match freed? {
             Freed::Idle(generation) => {
@@ -176,7 +188,7 @@ pub(crate) async fn give_back(
             continue;
         };
         let now = world.now();
-        let mut clean = Vec::new();
+        let (mut clean, mut lack_token) = (Vec::new(), Vec::new());
         let mut busy = 0;
         open.retain(|id, generation| {
             let record = records.iter().find(|record| record.id() == id);
@@ -210,9 +222,15 @@ pub(crate) async fn give_back(
                     busy += 1;
                     true
                 }
-                (Verdict::Waiting, _) => true,
+                (Verdict::Waiting, record) => {
+                    if record.is_some_and(|record| record.token.is_none()) {
+                        lack_token.push((id.clone(), *generation));
+                    }
+                    true
+                }
             }
         });
+        hand_tokens(world, terms, lack_token).await?;
         pool(world, terms.classes, &clean, console).await?;
         given
             .pooled

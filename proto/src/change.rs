@@ -33,6 +33,8 @@ pub enum Clause {
     Reported(Signal, u64),
     /// Its last beat is this instant or later.
     BeatAfter(Time),
+    /// Its agent knows of no job.
+    NoJob,
     /// Its agent said in this very generation that it is deregistered and clean, and no job runs.
     Clean,
 }
@@ -100,6 +102,20 @@ impl Change {
         }
     }
 
+    /// Hands GitHub's removal token to a machine that was released while a job ran on it, now that
+    /// none does: a job could read it.
+    pub fn hand_token(generation: u64, token: Secret) -> Self {
+        Self {
+            when: vec![
+                Clause::StateIn(vec![State::Idle]),
+                Clause::NoLabel,
+                Clause::GenerationIs(generation),
+                Clause::NoJob,
+            ],
+            set: vec![Assign::Token(Some(token))],
+        }
+    }
+
     /// Whether every condition holds of the record, or of its absence.
     pub fn holds(&self, record: Option<&InstanceRecord>) -> bool {
         record.is_some_and(|record| self.when.iter().all(|clause| clause.holds(record)))
@@ -127,6 +143,7 @@ impl Clause {
                 .report
                 .as_ref()
                 .is_some_and(|r| r.signal == *signal && r.generation == *generation),
+            Self::NoJob => record.job.is_none(),
             Self::Clean => record.says(Signal::RemoveRegOk) && record.job.is_none(),
             Self::BeatAfter(time) => record.heartbeat.is_some_and(|beat| beat >= *time),
         }

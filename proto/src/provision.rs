@@ -3,7 +3,7 @@
 //! Whoever finds an open journal whose beat stopped knows what to undo: the machines it names, and
 //! those that a fleet request with its client token launched.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,9 @@ pub struct ProvisionRecord {
     pub claimed: Vec<InstanceId>,
     /// Machines that it launched.
     pub launched: Vec<InstanceId>,
+    /// Once committed: the generation in which the run has each of its machines.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub generations: BTreeMap<InstanceId, u64>,
     /// When it began.
     pub started_at: Time,
     /// When its controller last wrote it.
@@ -116,6 +119,14 @@ impl ProvisionRecord {
     /// All its machines: claimed ones first.
     pub fn machines(&self) -> impl Iterator<Item = &InstanceId> {
         self.claimed.iter().chain(&self.launched)
+    }
+
+    /// All its machines, each with the generation in which the run has it. Candidates that were
+    /// lost on the way have none, nor have machines of older controllers.
+    pub fn lent(&self) -> Vec<(InstanceId, Option<u64>)> {
+        self.machines()
+            .map(|id| (id.clone(), self.generations.get(id).copied()))
+            .collect()
     }
 
     /// Whether its controller has not been heard of for [`DEAD_AFTER`] while it was at work.

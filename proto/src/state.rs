@@ -110,7 +110,11 @@ pub enum Transition {
     Release {
         /// Whose it must be.
         label: Label,
-        /// GitHub's removal token.
+        /// The generation in which its run has it, where that is known: a repeat then tells its
+        /// own release from a later one by another run.
+        generation: Option<u64>,
+        /// GitHub's removal token. With it the machine must have no job, which could read it; see
+        /// [`Change::hand_token`].
         token: Option<Secret>,
         /// How long it may stay idle.
         idle_time: Duration,
@@ -254,10 +258,13 @@ impl Transition {
             }
             Self::Release {
                 label,
+                generation,
                 token,
                 idle_time,
             } => {
                 when.extend([Clause::LabelIs(label.clone()), Clause::ThresholdAfter(now)]);
+                when.extend(generation.map(Clause::GenerationIs));
+                when.extend(token.is_some().then_some(Clause::NoJob));
                 set.extend([
                     Assign::State(State::Idle),
                     Assign::Label(None),
@@ -301,7 +308,11 @@ impl Transition {
             Self::Pool { generation, .. } => {
                 record.state == State::Idle && record.generation == generation + 1
             }
-            Self::Release { .. } => record.state == State::Idle && record.label.is_none(),
+            Self::Release { generation, .. } => {
+                record.state == State::Idle
+                    && record.label.is_none()
+                    && generation.is_some_and(|generation| record.generation == generation + 1)
+            }
             Self::Terminate { .. } => record.state == State::Terminated,
         }
     }
@@ -335,6 +346,7 @@ mod tests {
             },
             Transition::Release {
                 label,
+                generation: None,
                 token: None,
                 idle_time: second,
             },
@@ -383,6 +395,23 @@ mod tests {
             assert!(sources.iter().all(|from| step.target(*from).is_ok()));
             assert!(change.set.contains(&Assign::NextGeneration));
         }
+    }
+
+    #[test]
+    fn a_release_is_done_in_its_own_generation_alone() {
+        let release = |generation| Transition::Release {
+            label: "7".parse().unwrap(),
+            generation,
+            token: None,
+            idle_time: Duration::from_secs(1),
+        };
+        let idle = InstanceRecord {
+            generation: 4,
+            ..InstanceRecord::example(State::Idle)
+        };
+        assert!(release(Some(3)).is_done(&idle));
+        assert!(!release(Some(1)).is_done(&idle), "another run had it since");
+        assert!(!release(None).is_done(&idle), "nobody can tell");
     }
 
     #[test]

@@ -194,8 +194,10 @@ impl Machine {
         }
         let token = self.record.as_ref().and_then(|record| record.token.clone());
         let Some(token) = token.or_else(|| self.tenancy.token.clone()) else {
-            let cause = "the record carries no removal token: `controller refresh` obtains one";
-            self.stuck(cause.to_owned(), now);
+            // It is handed over once the record shows that no job runs.
+            self.tenancy.phase = Phase::RemovePaused {
+                until: now.mono + FIRST_PAUSE,
+            };
             return None;
         };
         self.tenancy.tries += 1;
@@ -246,10 +248,11 @@ impl Machine {
         self.tenancy.phase = Phase::Stuck { cause };
     }
 
-    /// Whether GitHub's token in the record has done its work.
+    /// Whether GitHub's token in the record has done its work, or must not stay: a job could read
+    /// it.
     pub(super) fn token_is_used(&self, record: &InstanceRecord) -> bool {
         match self.tenancy.phase {
-            Phase::Listening => tenant_of(record).is_some() && self.still_wanted() == Some(true),
+            Phase::Listening => self.job.is_some() || self.still_wanted() == Some(true),
             Phase::Empty => record.state == State::Idle,
             Phase::Configuring
             | Phase::Paused { .. }

@@ -192,11 +192,20 @@ impl Story {
     }
 
     fn release(&mut self, by: &str) {
+        let record = self.record.as_ref().expect("a record");
         self.step(&Transition::Release {
             label: label(by),
-            token: Some(Secret::new("remove")),
+            generation: Some(record.generation),
+            token: record.job.is_none().then(|| Secret::new("remove")),
             idle_time: Duration::from_mins(7),
         });
+    }
+
+    /// The controller saw that no job runs any more.
+    fn hand_token(&mut self) {
+        let generation = self.record.as_ref().expect("a record").generation;
+        let hand = Change::hand_token(generation, Secret::new("remove"));
+        assert!(self.change(&hand), "{:?}", self.record);
     }
 
     /// Lets time pass, waking the machine whenever it wants.
@@ -329,6 +338,14 @@ fn a_release_waits_for_the_job() {
     );
     story.say(Said::JobEnded);
     assert_eq!(story.record.as_ref().unwrap().job, None);
+    story.pass(3.0);
+    assert_eq!(
+        story.count(|effect| matches!(effect, Effect::Remove(..))),
+        0,
+        "it has no token yet"
+    );
+    story.hand_token();
+    story.pass(1.0);
     assert!(matches!(story.asked_last(), Some(Effect::Remove(..))));
 }
 
@@ -341,11 +358,17 @@ fn a_job_that_comes_before_the_deregistration_is_waited_for() {
     story.say(Said::JobStarted("late".into()));
     story.pass(30.0);
     assert_eq!(
+        story.record.as_ref().unwrap().token,
+        None,
+        "the job could read it"
+    );
+    assert_eq!(
         story.count(|effect| matches!(effect, Effect::Remove(..))),
         1
     );
     story.say(Said::JobEnded);
-    story.pass(0.1);
+    story.hand_token();
+    story.pass(1.0);
     assert_eq!(
         story.count(|effect| matches!(effect, Effect::Remove(..))),
         2

@@ -126,8 +126,7 @@ pub(super) async fn settle(
                 timeout: setup.parameters.release_timeout(),
                 classes: &setup.classes,
             };
-            let ids: Vec<InstanceId> = earlier.machines().cloned().collect();
-            let given = release::give_back(world, &terms, &ids, console)
+            let given = release::give_back(world, &terms, &earlier.lent(), console)
                 .await
                 .map_err(ProvisionError::from)?;
             let mut journal = Journal::resume(world, earlier);
@@ -185,7 +184,7 @@ fn adopted(journal: &ProvisionRecord, records: &[InstanceRecord]) -> Option<Vec<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use proto::instance::UsageClass;
 
@@ -212,6 +211,7 @@ mod tests {
             client_token: "t.1".into(),
             claimed: Vec::new(),
             launched: Vec::new(),
+            generations: BTreeMap::new(),
             started_at: Time::EPOCH,
             beat: Time::EPOCH,
             error: None,

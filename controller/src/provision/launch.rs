@@ -133,7 +133,8 @@ impl Saga<'_> {
                 },
                 since: now,
                 deadline: now + self.setup.parameters.fleet_timeout(),
-                generation: None,
+                generation: 1,
+                registered: false,
             });
         }
         Ok(())

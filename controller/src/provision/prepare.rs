@@ -1,6 +1,6 @@
 //! Before anything happens: what is there already, and what there is to hope for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
     ids::InstanceId,
@@ -69,6 +69,7 @@ pub(super) fn first_record(
         client_token: launch::token(client_token, 1),
         claimed: Vec::new(),
         launched: Vec::new(),
+        generations: BTreeMap::new(),
         started_at: now,
         beat: now,
         error: None,

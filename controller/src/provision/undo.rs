@@ -42,6 +42,7 @@ pub(super) async fn roll_back(
     world: &World,
     journal: &mut Journal<'_>,
     setup: &Setup,
+    claimed: &[(InstanceId, Option<u64>)],
     error: &ProvisionError,
     console: &Console,
 ) -> Result<(), Left> {
@@ -67,7 +68,7 @@ pub(super) async fn roll_back(
         timeout: setup.parameters.release_timeout(),
         classes: &setup.classes,
     };
-    let giving = release::give_back(world, &terms, &record.claimed, console);
+    let giving = release::give_back(world, &terms, claimed, console);
     match journal.during(giving).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => left.push(chain(&error)),

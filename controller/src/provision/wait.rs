@@ -19,8 +19,8 @@ use crate::backoff::Looks;
 /// What a look at one machine says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Registered, in this generation.
-    Ready(u64),
+    /// Registered.
+    Ready,
     /// Not yet.
     Waiting,
     /// It will not serve.
@@ -31,6 +31,7 @@ enum Verdict {
 fn judge(
     record: Option<&InstanceRecord>,
     label: &Label,
+    generation: u64,
     now: Time,
     deadline: Time,
     healthy_within: Duration,
@@ -55,12 +56,12 @@ fn judge(
         }
         State::Created | State::Claimed => {}
     }
-    if record.label.as_ref() != Some(label) {
-        return Verdict::Lost("bears another label".to_owned());
+    if record.label.as_ref() != Some(label) || record.generation != generation {
+        return Verdict::Lost("was given to somebody else".to_owned());
     }
     match record.fresh_report().map(|report| report.signal) {
         Some(Signal::RegOk) if record.beats(now, healthy_within) => {
-            return Verdict::Ready(record.generation);
+            return Verdict::Ready;
         }
         Some(Signal::Failed) => return Verdict::Lost(format!("failed to boot{}", detail())),
         Some(Signal::RegFailed) => {
@@ -119,14 +120,15 @@ impl Saga<'_> {
                 match judge(
                     record,
                     &self.settings.label,
+                    held.generation,
                     now,
                     held.deadline,
                     healthy_within,
                 ) {
-                    Verdict::Waiting => held.generation = None,
+                    Verdict::Waiting => held.registered = false,
                     Verdict::Lost(what) => lost.push((held.ready.clone(), what)),
-                    Verdict::Ready(generation) => {
-                        if held.generation != Some(generation) {
+                    Verdict::Ready => {
+                        if !held.registered {
                             held.ready.after = now.since(held.since);
                             self.console.say(format!(
                                 "{} ready after {}",
@@ -134,7 +136,7 @@ impl Saga<'_> {
                                 human(held.ready.after)
                             ));
                         }
-                        held.generation = Some(generation);
+                        held.registered = true;
                     }
                 }
             }
@@ -158,7 +160,7 @@ impl Saga<'_> {
             let waiting: BTreeSet<&str> = self
                 .held
                 .iter()
-                .filter(|held| held.generation.is_none())
+                .filter(|held| !held.registered)
                 .map(|held| held.ready.id.as_str())
                 .collect();
             if waiting.is_empty() {
@@ -202,6 +204,7 @@ mod tests {
         judge(
             record,
             &"7".parse().unwrap(),
+            1,
             NOW,
             deadline,
             Duration::from_secs(15),
@@ -212,7 +215,7 @@ mod tests {
     fn a_fresh_registration_is_ready_and_a_stale_one_is_not() {
         let later = NOW + Duration::from_secs(1);
         let fresh = record(State::Claimed, Some((Signal::RegOk, 1)));
-        assert_eq!(verdict(Some(&fresh), later), Verdict::Ready(1));
+        assert_eq!(verdict(Some(&fresh), later), Verdict::Ready);
         let stale = record(State::Claimed, Some((Signal::RegOk, 0)));
         assert_eq!(verdict(Some(&stale), later), Verdict::Waiting);
     }

@@ -145,6 +145,7 @@ impl Scene {
             client_token: "token.1".into(),
             claimed: vec![],
             launched: vec![],
+            generations: std::collections::BTreeMap::new(),
             started_at: Time::from_millis(START - 5 * MINUTE),
             beat: Time::from_millis(beat),
             error: None,

@@ -1,12 +1,14 @@
 //! The single steps of a release: each a write to the table, or a call that follows one.
 
+use futures::future::join_all;
 use proto::{
+    change::Change,
     config::ResourceClass,
     ids::InstanceId,
-    instance::InstanceRecord,
+    instance::{InstanceRecord, Secret},
     message::PoolMessage,
     state::{State, Terminate, Transition},
-    table::{Outcome, TableError},
+    table::{Outcome, TableError, TableErrorKind},
 };
 
 use super::{GiveBackError, GivenBack, Terms, look::fate};
@@ -26,34 +28,71 @@ pub(super) enum Freed {
     NotOurs(String),
 }
 
-/// Takes a machine from its run.
+/// Takes a machine from its run. It gets the removal token with it, unless a job runs.
 pub(super) async fn free(
     world: &World,
     terms: &Terms<'_>,
     id: &InstanceId,
+    generation: Option<u64>,
 ) -> Result<Freed, TableError> {
-    let transition = Transition::Release {
+    let (arn, now) = (world.arn(id), world.now());
+    let step = |token: Option<Secret>| Transition::Release {
         label: terms.label.clone(),
-        token: terms.tokens.map(|tokens| tokens.removal.clone()),
+        generation,
+        token,
         idle_time: terms.parameters.idle_time(),
     };
-    let change = transition.change(world.now());
-    Ok(
-        match world.table.change_instance(&world.arn(id), &change).await? {
-            Outcome::Applied(record) => Freed::Idle(record.generation),
-            // Released before, by us or by another job of the run: go on where that ended.
-            Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
-                Freed::Idle(current.generation)
+    let with_token = step(terms.removal_token());
+    let change = with_token.change(now);
+    let mut outcome = world.table.change_instance(&arn, &change).await?;
+    if let Outcome::Conflict(Some(current)) = &outcome
+        && current.job.is_some()
+        && !with_token.is_done(current)
+    {
+        let change = step(None).change(now);
+        outcome = world.table.change_instance(&arn, &change).await?;
+    }
+    Ok(match outcome {
+        Outcome::Applied(record) => Freed::Idle(record.generation),
+        // Released before, by us or by another job of the run: go on where that ended.
+        Outcome::Conflict(Some(current)) if with_token.is_done(&current) => {
+            Freed::Idle(current.generation)
+        }
+        Outcome::Conflict(Some(current))
+            if current.label.as_ref() == Some(terms.label)
+                && generation.is_none_or(|generation| current.generation == generation)
+                && current.state != State::Terminated =>
+        {
+            Freed::Ended(current.generation, "its time was over".to_owned())
+        }
+        Outcome::Conflict(current) => Freed::NotOurs(fate(current.as_ref())),
+    })
+}
+
+/// Hands the removal token to machines whose job has ended, in these generations. One that took
+/// another job meanwhile does not get it; a table out of reach is asked again at the next look.
+pub(super) async fn hand_tokens(
+    world: &World,
+    terms: &Terms<'_>,
+    machines: Vec<(InstanceId, u64)>,
+) -> Result<(), TableError> {
+    let Some(token) = terms.removal_token() else {
+        return Ok(());
+    };
+    let writes = machines.into_iter().map(async |(id, generation)| {
+        let hand = Change::hand_token(generation, token.clone());
+        world.table.change_instance(&world.arn(&id), &hand).await
+    });
+    for written in join_all(writes).await {
+        match written {
+            Ok(Outcome::Applied(_) | Outcome::Conflict(_)) => {}
+            Err(error) if error.kind == TableErrorKind::Unavailable => {
+                tracing::warn!("{}; trying again", chain(&error));
             }
-            Outcome::Conflict(Some(current))
-                if current.label.as_ref() == Some(terms.label)
-                    && current.state != State::Terminated =>
-            {
-                Freed::Ended(current.generation, "its time was over".to_owned())
-            }
-            Outcome::Conflict(current) => Freed::NotOurs(fate(current.as_ref())),
-        },
-    )
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Lists clean machines, a queue at a time.

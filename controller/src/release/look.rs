@@ -98,7 +98,8 @@ pub(super) fn fate(record: Option<&InstanceRecord>) -> String {
             let reason = record.reason.as_deref().unwrap_or("no reason given");
             format!("terminated ({reason})")
         }
-        State::Created | State::Idle | State::Claimed | State::Running => {
+        State::Idle => "in the pool".to_owned(),
+        State::Created | State::Claimed | State::Running => {
             format!("{} for somebody else", record.state)
         }
     }

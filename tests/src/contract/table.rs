@@ -232,6 +232,7 @@ async fn each_clause_holds_where_it_should(table: &dyn Table) {
     };
     insert(table, &busy).await;
     assert!(!holds(table, &busy, Clause::Clean).await, "a job runs");
+    assert!(!holds(table, &busy, Clause::NoJob).await, "a job runs");
     let stale = InstanceRecord {
         generation: 2,
         ..idle(0x109)
@@ -240,6 +241,7 @@ async fn each_clause_holds_where_it_should(table: &dyn Table) {
     assert!(!holds(table, &stale, Clause::Clean).await, "an old signal");
     let cases = [
         (Clause::Clean, false, true),
+        (Clause::NoJob, true, true),
         (Clause::Exists, true, true),
         (
             Clause::StateIn(vec![State::Idle, State::Created]),
@@ -305,6 +307,7 @@ async fn a_life_goes_through_every_state(table: &dyn Table) {
     assert_eq!(running.threshold, Some(at(606)));
     let release = Transition::Release {
         label: label("1"),
+        generation: Some(2),
         token: Some(Secret::new("removal")),
         idle_time: Duration::from_mins(7),
     };
@@ -518,6 +521,7 @@ fn journal(run: &str) -> ProvisionRecord {
         client_token: "token".into(),
         claimed: Vec::new(),
         launched: Vec::new(),
+        generations: std::collections::BTreeMap::new(),
         started_at: at(0),
         beat: at(0),
         error: None,

@@ -1,5 +1,6 @@
 //! What provision and release promise, seen from outside: real processes against the yard.
 
+mod giving_back;
 mod trouble;
 
 use std::time::{Duration, Instant};

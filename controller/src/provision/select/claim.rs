@@ -111,7 +111,8 @@ impl Saga<'_> {
             },
             since: now,
             deadline: now + self.setup.parameters.claim_timeout(),
-            generation: None,
+            generation: record.generation,
+            registered: false,
         });
     }
 

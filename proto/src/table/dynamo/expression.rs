@@ -100,6 +100,7 @@ impl Expression {
                 );
                 vec![signal, generation]
             }
+            Clause::NoJob => vec![format!("attribute_not_exists({})", self.name("job"))],
             Clause::Clean => {
                 let report = self.name("report");
                 let signal = self.name("signal");
