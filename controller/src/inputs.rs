@@ -89,6 +89,15 @@ pub struct RefreshInputs {
     /// Name or ARN of the machines' instance profile.
     #[arg(long, env = "INPUT_IAM-INSTANCE-PROFILE")]
     pub iam_instance_profile: Option<String>,
+    /// GiB of the machines' root volume, which is always encrypted [default: as the image has].
+    #[arg(long, env = "INPUT_ROOT-VOLUME-SIZE-GIB")]
+    pub root_volume_size_gib: Option<String>,
+    /// Kind of the root volume: gp3, gp2 or standard [default: gp3].
+    #[arg(long, env = "INPUT_ROOT-VOLUME-TYPE")]
+    pub root_volume_type: Option<String>,
+    /// Name of the key pair that may log in to the machines [default: none].
+    #[arg(long, env = "INPUT_KEY-NAME")]
+    pub key_name: Option<String>,
     /// Security groups of the machines, `sg-…`, separated by spaces or commas.
     #[arg(long, env = "INPUT_SECURITY-GROUP-IDS")]
     pub security_group_ids: Option<String>,

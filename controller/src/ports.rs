@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use proto::{
+    config::Image,
     ids::{InstanceId, PoolName},
     instance::{Secret, UsageClass},
     message::PoolMessage,
@@ -209,11 +210,24 @@ pub enum Unknown {
     NotYet,
 }
 
-/// What the launch template must hold.
+/// The root volume of new machines; it is always encrypted and goes with its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateContent {
-    /// `ami-…`
-    pub ami: String,
+pub struct RootVolume {
+    /// GiB; none: as large as the image's.
+    pub size_gib: Option<u32>,
+    /// Such as `gp3`.
+    pub kind: String,
+}
+
+/// What the launch template must hold. `I` is the image: as EC2 knows it, or as a user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateContent<I = Image> {
+    /// The image of new machines.
+    pub image: I,
+    /// Their root volume.
+    pub root_volume: RootVolume,
+    /// The name of the key pair that logs in to them, if any does.
+    pub key_name: Option<String>,
     /// Name or ARN of the machines' instance profile.
     pub iam_instance_profile: String,
     /// `sg-…`
@@ -222,6 +236,21 @@ pub struct TemplateContent {
     pub user_data: Vec<u8>,
     /// Tags of every machine made from it.
     pub tags: Vec<(String, String)>,
+}
+
+impl<I> TemplateContent<I> {
+    /// The same with another image.
+    pub fn with_image<J>(&self, image: J) -> TemplateContent<J> {
+        TemplateContent {
+            image,
+            root_volume: self.root_volume.clone(),
+            key_name: self.key_name.clone(),
+            iam_instance_profile: self.iam_instance_profile.clone(),
+            security_group_ids: self.security_group_ids.clone(),
+            user_data: self.user_data.clone(),
+            tags: self.tags.clone(),
+        }
+    }
 }
 
 /// EC2.
@@ -241,6 +270,9 @@ pub trait Fleet: Send + Sync {
 
     /// Every machine that bears the pool's tag, as far as EC2 shows it.
     async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError>;
+
+    /// The image of that id; none if there is no such image here.
+    async fn image(&self, id: &str) -> Result<Option<Image>, PortError>;
 
     /// The launch template of that name with all its versions, if there is one.
     async fn template(&self, name: &str) -> Result<Option<TemplateState>, PortError>;

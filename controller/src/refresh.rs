@@ -53,8 +53,8 @@ pub struct RefreshSettings {
     pub pool: PoolName,
     /// Where its runners register.
     pub github_url: String,
-    /// What new machines are made from.
-    pub template: TemplateContent,
+    /// What new machines are made from, with the id of their image.
+    pub template: TemplateContent<String>,
     /// The runner program that its user data names.
     pub runner: Option<RunnerRelease>,
     /// The sizes that can be asked for.

@@ -118,6 +118,9 @@ fn what_refresh_cannot_use_is_named() {
     refused("refresh", "github-token", "", &["is missing"]);
     refused("refresh", "ami", "", &["is missing"]);
     refused("refresh", "ami", "debian", &["`debian`"]);
+    refused("refresh", "root-volume-size-gib", "0", &["1 to 16384"]);
+    refused("refresh", "root-volume-type", "st1", &["gp3, gp2"]);
+    refused("refresh", "key-name", "schlüssel", &["`schlüssel`"]);
     refused("refresh", "subnet-ids", " ", &["is empty"]);
     refused("refresh", "subnet-ids", "vpc-1", &["`vpc-1`"]);
     refused("refresh", "security-group-ids", "", &["is empty"]);

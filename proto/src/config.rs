@@ -35,6 +35,18 @@ pub struct ResourceClass {
     pub queue_url: String,
 }
 
+/// A machine image, as far as what is made from it depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// `ami-…`
+    pub id: String,
+    /// The name of its root device, such as `/dev/xvda`.
+    pub root_device: String,
+    /// GiB of its root volume: what is made from it has no less.
+    pub root_gib: u32,
+}
+
 /// The launch template that new machines are made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +60,9 @@ pub struct LaunchTemplate {
     /// The runner program that its user data names, if it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerRelease>,
+    /// The image that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 
 /// Subnets and times. All times are in seconds.

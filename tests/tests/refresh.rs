@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use aws_sdk_ec2::types::{
+    HttpTokensState, InstanceMetadataTagsState, LaunchTemplateInstanceMetadataOptions,
+    LaunchTemplateVersion, ShutdownBehavior,
+};
 use proto::table::Table;
-use tests::{pool::Pool, story::refresh_inputs};
+use tests::{clients, pool::Pool, story::refresh_inputs, workflow::Step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_refresh_plans_nothing_in_twelve_calls() {
@@ -22,17 +26,85 @@ async fn a_second_refresh_plans_nothing_in_twelve_calls() {
     pool.yard.stop().await;
 }
 
+/// A refresh with the story's inputs, some of them replaced.
+async fn refresh_with(pool: &Pool, change: &[(&str, &str)]) -> Step {
+    let inputs = refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
+    let mut inputs: Vec<(&str, &str)> = inputs.iter().map(|(n, v)| (*n, &**v)).collect();
+    inputs.retain(|(name, _)| change.iter().all(|(changed, _)| changed != name));
+    inputs.extend(change);
+    let step = pool.run(1).step("refresh", &inputs).await;
+    step.expect("refresh runs")
+}
+
+async fn versions(pool: &Pool) -> Vec<LaunchTemplateVersion> {
+    let answer = clients::ec2(&pool.yard.aws.url())
+        .describe_launch_template_versions()
+        .launch_template_name("paddock-acme-widgets")
+        .send()
+        .await;
+    answer
+        .expect("EC2 answers")
+        .launch_template_versions
+        .unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_launch_template_is_hardened_and_follows_its_inputs() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let step = refresh_with(
+        &pool,
+        &[
+            ("root-volume-size-gib", "40"),
+            ("root-volume-type", "gp2"),
+            ("key-name", "ops"),
+        ],
+    )
+    .await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("~ launch template"), "{}", step.log);
+
+    let versions = versions(&pool).await;
+    assert_eq!(versions.len(), 2);
+    let latest = versions
+        .iter()
+        .find(|it| it.default_version() == Some(true));
+    let data = latest.unwrap().launch_template_data().unwrap();
+    assert_eq!(data.key_name(), Some("ops"));
+    let shutdown = data.instance_initiated_shutdown_behavior();
+    assert_eq!(shutdown, Some(&ShutdownBehavior::Terminate));
+    assert_eq!(data.monitoring().unwrap().enabled(), Some(false));
+    let metadata: &LaunchTemplateInstanceMetadataOptions = data.metadata_options().unwrap();
+    assert_eq!(
+        metadata.http_tokens().unwrap().as_str(),
+        HttpTokensState::Required.as_str()
+    );
+    assert_eq!(metadata.http_put_response_hop_limit(), Some(1));
+    assert_eq!(
+        metadata.instance_metadata_tags().unwrap().as_str(),
+        InstanceMetadataTagsState::Enabled.as_str()
+    );
+    let disk = &data.block_device_mappings()[0];
+    assert_eq!(disk.device_name(), Some("/dev/xvda"));
+    let disk = disk.ebs().unwrap();
+    assert_eq!(disk.encrypted(), Some(true));
+    assert_eq!(disk.delete_on_termination(), Some(true));
+    assert_eq!(disk.volume_size(), Some(40));
+    assert_eq!(disk.volume_type().unwrap().as_str(), "gp2");
+
+    // Too small for the image: said with words, and nothing else is kept from being done.
+    let step = refresh_with(&pool, &[("root-volume-size-gib", "4")]).await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(step.log.contains("give 8 or more"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_refreshes_at_once_one_acts_and_the_other_leaves() {
     let pool = Pool::new(Duration::ZERO).await;
-    let inputs = refresh_inputs(&pool.yard, "subnet-0a");
-    let mut inputs: Vec<(&str, &str)> = inputs.iter().map(|(n, v)| (*n, &**v)).collect();
-    inputs.retain(|(name, _)| *name != "ami");
-    inputs.push(("ami", "ami-0fedcba9876543210"));
     pool.yard.aws.set_latency(Duration::from_millis(50));
-    let (a, b) = (pool.run(1), pool.run(2));
-    let (a, b) = tokio::join!(a.step("refresh", &inputs), b.step("refresh", &inputs));
-    let logs = [a.expect("refresh runs"), b.expect("refresh runs")];
+    let other = [("ami", "ami-0fedcba9876543210")];
+    let (a, b) = tokio::join!(refresh_with(&pool, &other), refresh_with(&pool, &other));
+    let logs = [a, b];
     let left = logs
         .iter()
         .filter(|step| step.log.contains("another refresh"));

@@ -15,6 +15,7 @@ use aws_sdk_ec2::{
     },
 };
 use proto::{
+    config::Image,
     ids::{InstanceId, PoolName},
     instance::UsageClass,
     time::Time,
@@ -261,6 +262,10 @@ impl Fleet for Ec2Fleet {
             machines.extend(instances.filter_map(machine));
         }
         Ok(machines)
+    }
+
+    async fn image(&self, id: &str) -> Result<Option<Image>, PortError> {
+        template::image(&self.client, id).await
     }
 
     async fn template(&self, name: &str) -> Result<Option<TemplateState>, PortError> {

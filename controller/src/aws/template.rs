@@ -6,29 +6,64 @@
 use aws_sdk_ec2::{
     Client,
     types::{
+        LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
         LaunchTemplateErrorCode, LaunchTemplateHttpTokensState,
         LaunchTemplateIamInstanceProfileSpecificationRequest,
         LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
         LaunchTemplateInstanceMetadataTagsState, LaunchTemplateTagSpecificationRequest,
         LaunchTemplateVersion, LaunchTemplatesMonitoringRequest, RequestLaunchTemplateData,
-        ResourceType, ShutdownBehavior, TagSpecification,
+        ResourceType, ShutdownBehavior, TagSpecification, VolumeType,
     },
 };
+
+use proto::config::Image;
 
 use super::{failed, fleet::tags, odd};
 use crate::ports::{PortError, TemplateContent, TemplateState};
 
 /// What stands before the hash in a version's description.
 const DESCRIPTION: &str = "paddock sha256 ";
-/// EC2's codes for a template that is not there.
-const NO_TEMPLATE: [&str; 2] = [
-    "InvalidLaunchTemplateName.NotFoundException",
-    "InvalidLaunchTemplateId.NotFound",
-];
+/// EC2's code for an image that is not there.
+const NO_IMAGE: &str = "InvalidAMIID.NotFound";
 /// `DeleteLaunchTemplateVersions` takes so many versions.
 const DELETE_BATCH: usize = 200;
 /// Characters of the hash that make a client token: EC2 allows 64 in all.
 const TOKEN_HASH: usize = 32;
+
+/// The image of that id; none if there is no such image here.
+pub(super) async fn image(client: &Client, id: &str) -> Result<Option<Image>, PortError> {
+    let operation = format!("look at the image {id}");
+    let answer = client
+        .describe_images()
+        .image_ids(id)
+        .send()
+        .await
+        .map_err(failed(&operation));
+    let found = match answer {
+        Ok(answer) => answer.images.unwrap_or_default().into_iter().next(),
+        Err(error) if error.code.as_deref() == Some(NO_IMAGE) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    // An image whose root is no EBS volume has none to encrypt.
+    let mappings = found.block_device_mappings.unwrap_or_default();
+    let root = found.root_device_name.unwrap_or_default();
+    let size = mappings
+        .iter()
+        .find(|mapping| mapping.device_name() == Some(&root))
+        .and_then(|mapping| mapping.ebs()?.volume_size())
+        .and_then(|size| u32::try_from(size).ok());
+    match size {
+        Some(root_gib) => Ok(Some(Image {
+            id: id.to_owned(),
+            root_device: root,
+            root_gib,
+        })),
+        None => Err(odd(operation, None, "its root device is no EBS volume")),
+    }
+}
 
 /// The template of that name, if there is one.
 pub(super) async fn read(client: &Client, name: &str) -> Result<Option<TemplateState>, PortError> {
@@ -64,9 +99,11 @@ pub(super) async fn read(client: &Client, name: &str) -> Result<Option<TemplateS
     }))
 }
 
+/// Whether there is no such template: EC2 has a code for ids and one for names, and stand-ins take
+/// the one for the other.
 fn is_unknown(error: &PortError) -> bool {
-    let code = error.code.as_deref();
-    code.is_some_and(|code| NO_TEMPLATE.contains(&code))
+    let code = error.code.as_deref().unwrap_or_default();
+    code.starts_with("InvalidLaunchTemplate") && code.contains(".NotFound")
 }
 
 fn hash_of(version: &LaunchTemplateVersion) -> Option<String> {
@@ -197,8 +234,19 @@ fn data(content: &TemplateContent) -> RequestLaunchTemplateData {
         .http_tokens(LaunchTemplateHttpTokensState::Required)
         .http_put_response_hop_limit(1)
         .instance_metadata_tags(LaunchTemplateInstanceMetadataTagsState::Enabled);
+    let size = content.root_volume.size_gib;
+    let root = LaunchTemplateEbsBlockDeviceRequest::builder()
+        .encrypted(true)
+        .delete_on_termination(true)
+        .volume_type(VolumeType::from(content.root_volume.kind.as_str()))
+        .set_volume_size(size.map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
+    let root = LaunchTemplateBlockDeviceMappingRequest::builder()
+        .device_name(&content.image.root_device)
+        .ebs(root.build());
     let mut data = RequestLaunchTemplateData::builder()
-        .image_id(&content.ami)
+        .image_id(&content.image.id)
+        .block_device_mappings(root.build())
+        .set_key_name(content.key_name.clone())
         .iam_instance_profile(profile.build())
         .set_security_group_ids(Some(content.security_group_ids.clone()))
         .user_data(aws_smithy_types::base64::encode(&content.user_data))

@@ -8,8 +8,10 @@ use proto::{
 };
 
 use super::{
-    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, ending, step::Step, sweep, table,
+    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending, step::Step,
+    sweep, table,
 };
+use crate::ports::TemplateContent;
 
 /// One execution of a plan.
 pub(super) struct Execution<'a> {
@@ -78,9 +80,10 @@ impl<'a> Execution<'a> {
                 table::apply(self.ports.admin.as_ref(), &self.settings.pool, step).await?;
             }
             Step::PutSchema { new, .. } => self.record(ConfigItem::Schema(new.clone())).await?,
-            Step::PutTemplate { name, hash, .. } => self.put_template(name, hash).await?,
+            Step::PutTemplate { name, content, .. } => self.put_template(name, content).await?,
             Step::RecordTemplate { new, .. } => {
-                self.record(ConfigItem::LaunchTemplate(new.clone())).await?;
+                let new = LaunchTemplate::clone(new);
+                self.record(ConfigItem::LaunchTemplate(new)).await?;
             }
             Step::PruneTemplate { id, versions } => {
                 self.ports.fleet.delete_versions(id, versions).await?;
@@ -107,13 +110,18 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    async fn put_template(&mut self, name: &str, hash: &str) -> Result<(), StepError> {
-        let content = &self.settings.template;
-        let state = self.ports.fleet.put_template(name, content, hash).await?;
+    async fn put_template(
+        &mut self,
+        name: &str,
+        content: &TemplateContent,
+    ) -> Result<(), StepError> {
+        let hash = content_hash(content);
+        let state = self.ports.fleet.put_template(name, content, &hash).await?;
         let template = LaunchTemplate {
             id: state.id,
             version: state.version,
-            content_hash: hash.to_owned(),
+            content_hash: hash,
+            image: Some(content.image.clone()),
             runner: self.settings.runner.clone(),
         };
         self.record(ConfigItem::LaunchTemplate(template)).await

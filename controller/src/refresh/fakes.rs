@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use proto::{
+    config::Image,
     ids::{InstanceId, PoolName},
     instance::Secret,
     message::PoolMessage,
@@ -40,6 +41,7 @@ pub(super) struct World {
     pub(super) template: Option<TemplateState>,
     pub(super) machines: Vec<Machine>,
     pub(super) tokens: u32,
+    pub(super) images_asked: u32,
     /// The operation that fails, if any.
     pub(super) broken: Option<&'static str>,
 }
@@ -208,6 +210,17 @@ impl Fleet for Fakes {
 
     async fn machines(&self, _: &PoolName) -> Result<Vec<Machine>, PortError> {
         self.call("machines", |world| world.machines.clone())
+    }
+
+    async fn image(&self, id: &str) -> Result<Option<Image>, PortError> {
+        self.call("image", |world| {
+            world.images_asked += 1;
+            (id != "ami-gone").then(|| Image {
+                id: id.to_owned(),
+                root_device: "/dev/xvda".to_owned(),
+                root_gib: 8,
+            })
+        })
     }
 
     async fn template(&self, _: &str) -> Result<Option<TemplateState>, PortError> {

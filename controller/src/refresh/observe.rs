@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
-    config::Config,
+    config::{Config, Image},
     ids::{ClassName, Home, InstanceArn, InstanceId},
     instance::InstanceRecord,
     table::TableError,
 };
 
 use super::{Failed, RefreshPorts, RefreshSettings, Report, StepError, plan::Observed};
-use crate::ports::{Machine, PortError, QueueState};
+use crate::ports::{Machine, PortError, QueueState, TemplateContent};
 
 /// The world as it is. What cannot be looked at is noted in the report and left out.
 pub(super) async fn observe(
@@ -22,11 +22,16 @@ pub(super) async fn observe(
     report: &mut Report,
 ) -> Observed {
     let name = settings.pool.resource_name();
-    let (template, machines, queues) = tokio::join!(
+    let (image, template, machines, queues) = tokio::join!(
+        image(&settings.template.image, ports, &config),
         ports.fleet.template(&name),
         ports.fleet.machines(&settings.pool),
         queues(ports, &config),
     );
+    let content = image
+        .and_then(|image| content(settings, image))
+        .map_err(|error| report.failed.push((Failed::Look("the image"), error)))
+        .ok();
     let template = kept(template, "the launch template", report);
     let mut machines = kept(machines, "the machines at EC2", report);
     let mut queue_states = BTreeMap::new();
@@ -60,12 +65,44 @@ pub(super) async fn observe(
     Observed {
         table_arn,
         config,
+        content,
         template,
         queues: queue_states,
         records,
         provisions,
         machines,
         unlisted,
+    }
+}
+
+/// An image cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum UnfitImage {
+    #[error("there is no image {0} in this region: check the input `ami`")]
+    Unknown(String),
+    #[error(
+        "input `root-volume-size-gib`: {wanted} GiB is too small for the image {}; give {} or more",
+        image.id, image.root_gib
+    )]
+    Larger { wanted: u32, image: Image },
+}
+
+/// The image of new machines. One that the last refresh looked at needs no second look: an image
+/// never changes.
+async fn image(id: &str, ports: &RefreshPorts, config: &Config) -> Result<Image, StepError> {
+    let known = config.launch_template.as_ref();
+    let known = known.and_then(|template| template.image.clone());
+    if let Some(image) = known.filter(|image| image.id == id) {
+        return Ok(image);
+    }
+    let image = ports.fleet.image(id).await?;
+    Ok(image.ok_or_else(|| UnfitImage::Unknown(id.to_owned()))?)
+}
+
+fn content(settings: &RefreshSettings, image: Image) -> Result<TemplateContent, StepError> {
+    match settings.template.root_volume.size_gib {
+        Some(wanted) if wanted < image.root_gib => Err(UnfitImage::Larger { wanted, image }.into()),
+        Some(_) | None => Ok(settings.template.with_image(image)),
     }
 }
 

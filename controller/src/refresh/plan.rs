@@ -19,7 +19,7 @@ use super::{
     ClassSpec, RefreshSettings, content_hash,
     step::{QueueTrouble, Step},
 };
-use crate::ports::{Machine, QueueState, TemplateState};
+use crate::ports::{Machine, QueueState, TemplateContent, TemplateState};
 
 /// So many versions of the launch template are kept, the newest ones, and the default one whatever
 /// its age: an operator may want to look back, or to go back.
@@ -32,6 +32,8 @@ pub struct Observed {
     pub table_arn: String,
     /// What the table says.
     pub config: Config,
+    /// What the launch template should hold: the settings with the image as EC2 knows it.
+    pub content: Option<TemplateContent>,
     /// The launch template, if there is one.
     pub template: Option<Option<TemplateState>>,
     /// Each configured class's queue, none if it is gone. A class is missing here if its queue
@@ -70,10 +72,10 @@ fn schema(settings: &RefreshSettings, observed: &Observed) -> Option<Step> {
 }
 
 fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
-    let Some(present) = &observed.template else {
+    let (Some(present), Some(content)) = (&observed.template, &observed.content) else {
         return Vec::new();
     };
-    let hash = content_hash(&settings.template);
+    let hash = content_hash(content);
     let mut steps = Vec::new();
     // How many there will be, and the one that will be the default.
     let (mut count, mut default) = (0, None);
@@ -90,8 +92,10 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
                 version: state.version,
                 content_hash: hash,
                 runner: settings.runner.clone(),
+                image: Some(content.image.clone()),
             };
             if old.as_ref() != Some(&new) {
+                let (old, new) = (old.map(Box::new), Box::new(new));
                 steps.push(Step::RecordTemplate { old, new });
             }
         }
@@ -100,7 +104,7 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
             steps.push(Step::PutTemplate {
                 name: settings.pool.resource_name(),
                 old: present.clone(),
-                hash,
+                content: Box::new(content.clone()),
             });
         }
     }
@@ -120,9 +124,13 @@ fn template(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {
     steps
 }
 
-/// Whether new machines will be made from another version than those that are there.
-fn template_changes(settings: &RefreshSettings, state: &TemplateState) -> bool {
-    state.content_hash() != Some(&content_hash(&settings.template))
+/// The version that new machines will be made from, if it is there already.
+fn version_to_come(content: &TemplateContent, state: &TemplateState) -> Option<i64> {
+    let hash = content_hash(content);
+    if state.content_hash() == Some(&hash) {
+        return Some(state.version);
+    }
+    state.version_with(&hash)
 }
 
 fn classes(settings: &RefreshSettings, observed: &Observed) -> Vec<Step> {

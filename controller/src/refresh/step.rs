@@ -15,7 +15,7 @@ use proto::{
 
 pub(super) use self::display::count_line;
 use super::{ClassSpec, table::TableStep};
-use crate::ports::TemplateState;
+use crate::ports::{TemplateContent, TemplateState};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,15 +35,15 @@ pub enum Step {
         name: String,
         /// As it is.
         old: Option<TemplateState>,
-        /// The wanted content's hash.
-        hash: String,
+        /// What the default version should hold.
+        content: Box<TemplateContent>,
     },
     /// The launch template is right, the configuration says something else.
     RecordTemplate {
         /// As the configuration has it.
-        old: Option<LaunchTemplate>,
+        old: Option<Box<LaunchTemplate>>,
         /// As it is.
-        new: LaunchTemplate,
+        new: Box<LaunchTemplate>,
     },
     /// The launch template has too many versions.
     PruneTemplate {

@@ -21,7 +21,7 @@ use super::{
     refresh,
     step::{Because, Step, Stray},
 };
-use crate::ports::{Machine, TemplateContent};
+use crate::ports::{Fleet, Machine, RootVolume, TemplateContent};
 
 const GITHUB_URL: &str = "https://github.com/acme/web-site";
 const SECOND: i64 = 1000;
@@ -44,7 +44,12 @@ impl Scene {
             pool: "p".parse().unwrap(),
             github_url: GITHUB_URL.into(),
             template: TemplateContent {
-                ami: "ami-1".into(),
+                image: "ami-1".into(),
+                root_volume: RootVolume {
+                    size_gib: None,
+                    kind: "gp3".into(),
+                },
+                key_name: None,
                 iam_instance_profile: "paddock".into(),
                 security_group_ids: vec!["sg-1".into()],
                 user_data: b"{}".to_vec(),
@@ -296,7 +301,7 @@ async fn new_content_makes_a_version_and_ends_idle_machines_of_the_old_one() {
             record.label = Some("9".parse().unwrap());
         })
         .await;
-    scene.settings.template.ami = "ami-2".into();
+    scene.settings.template.image = "ami-2".into();
     let steps = scene.settles().await;
     assert!(
         matches!(steps[0], Step::PutTemplate { old: Some(_), .. }),
@@ -322,7 +327,7 @@ async fn new_content_makes_a_version_and_ends_idle_machines_of_the_old_one() {
 async fn the_newest_ten_versions_are_kept_and_an_old_one_can_be_taken_up_again() {
     let mut scene = Scene::made().await;
     for n in 2..=13 {
-        scene.settings.template.ami = format!("ami-{n}");
+        scene.settings.template.image = format!("ami-{n}");
         scene.settles().await;
     }
     let versions = |scene: &Scene| {
@@ -332,7 +337,7 @@ async fn the_newest_ten_versions_are_kept_and_an_old_one_can_be_taken_up_again()
         })
     };
     assert_eq!(versions(&scene), (4..=13).collect::<Vec<_>>());
-    scene.settings.template.ami = "ami-5".into();
+    scene.settings.template.image = "ami-5".into();
     let steps = lines(&scene.settles().await);
     assert!(steps[0].contains("→ version 5 ("), "{steps:?}");
     assert_eq!(versions(&scene).len(), 10);
@@ -342,9 +347,10 @@ async fn the_newest_ten_versions_are_kept_and_an_old_one_can_be_taken_up_again()
 #[tokio::test]
 async fn a_version_that_a_dead_refresh_made_is_adopted() {
     let mut scene = Scene::made().await;
-    scene.settings.template.ami = "ami-2".into();
+    scene.settings.template.image = "ami-2".into();
     // Made, but neither the default yet nor recorded.
-    let hash = super::content_hash(&scene.settings.template);
+    let image = scene.fakes.image("ami-2").await.unwrap().unwrap();
+    let hash = super::content_hash(&scene.settings.template.with_image(image));
     scene.fakes.with(|world| {
         let template = world.template.as_mut().unwrap();
         template.versions.insert(2, Some(hash));
@@ -367,6 +373,28 @@ async fn a_version_that_a_dead_refresh_made_is_adopted() {
         steps,
         ["~ launch template in use: lt-1 version 1 → lt-1 version 2"]
     );
+}
+
+#[tokio::test]
+async fn an_image_is_looked_at_once_and_must_fit() {
+    let mut scene = Scene::made().await;
+    scene.settles().await;
+    scene.fakes.with(|world| assert_eq!(world.images_asked, 1));
+    scene.settings.template.root_volume.size_gib = Some(4);
+    let report = scene.run().await;
+    assert_eq!(report.planned, []);
+    let (failed, error) = &report.failed[0];
+    assert_eq!(*failed, Failed::Look("the image"));
+    assert!(error.to_string().contains("give 8 or more"), "{error}");
+    scene.settings.template.root_volume.size_gib = Some(20);
+    scene.settings.template.image = "ami-gone".into();
+    let report = scene.run().await;
+    assert_eq!(report.planned, []);
+    assert!(report.failed[0].1.to_string().contains("no image ami-gone"));
+    scene.settings.template.image = "ami-2".into();
+    scene.settles().await;
+    let template = scene.config().await.launch_template.unwrap();
+    assert_eq!(template.image.unwrap().id, "ami-2");
 }
 
 #[tokio::test]
@@ -648,7 +676,7 @@ async fn a_sweep_keeps_one_message_of_each_idle_machine() {
 async fn a_template_that_cannot_be_made_costs_no_warm_machine() {
     let mut scene = Scene::made().await;
     scene.instance(1, State::Idle, |_| ()).await;
-    scene.settings.template.ami = "ami-2".into();
+    scene.settings.template.image = "ami-2".into();
     scene
         .fakes
         .with(|world| world.broken = Some("put_template"));
@@ -665,6 +693,7 @@ async fn each_step_fails_alone() {
     for (broken, failures) in [
         ("machines", 1),
         ("template", 1),
+        ("image", 1),
         ("put_template", 1),
         ("ensure_queue", 2),
         ("registration_token", 1),

@@ -9,7 +9,9 @@ use super::{
     BadInput, Common, classes, flag, github::GithubSettings, given, list, positive, required,
 };
 use crate::{
-    github::release::Wanted, inputs::RefreshInputs, ports::TemplateContent,
+    github::release::Wanted,
+    inputs::RefreshInputs,
+    ports::{RootVolume, TemplateContent},
     refresh::RefreshSettings,
 };
 
@@ -56,7 +58,9 @@ impl DesiredState {
         let agent_download = agent_download(inputs)?;
         let refresh = RefreshSettings {
             template: TemplateContent {
-                ami: ami.to_owned(),
+                image: ami.to_owned(),
+                root_volume: root_volume(inputs)?,
+                key_name: key_name(given(inputs.key_name.as_ref()))?,
                 iam_instance_profile: required(
                     "iam-instance-profile",
                     inputs.iam_instance_profile.as_ref(),
@@ -144,6 +148,43 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
         release_timeout_sec: 120,
         healthy_within_sec: 15,
     })
+}
+
+/// The kinds of volume that a machine can boot from.
+const VOLUME_KINDS: [&str; 3] = ["gp3", "gp2", "standard"];
+
+fn root_volume(inputs: &RefreshInputs) -> Result<RootVolume, BadInput> {
+    // EC2: a gp2 or gp3 volume has 16 TiB at most.
+    let size = limit(
+        "root-volume-size-gib",
+        inputs.root_volume_size_gib.as_ref(),
+        16_384,
+    )?;
+    let kind = given(inputs.root_volume_type.as_ref()).unwrap_or(VOLUME_KINDS[0]);
+    if !VOLUME_KINDS.contains(&kind) {
+        return Err(BadInput::new(
+            "root-volume-type",
+            format!("`{kind}` is none that Paddock makes"),
+            format!("give one of {}", VOLUME_KINDS.join(", ")),
+        ));
+    }
+    Ok(RootVolume {
+        size_gib: size.map(|size| u32::try_from(size).unwrap_or(u32::MAX)),
+        kind: kind.to_owned(),
+    })
+}
+
+fn key_name(name: Option<&str>) -> Result<Option<String>, BadInput> {
+    // EC2: up to 255 ASCII characters.
+    let fine = |name: &str| name.len() <= 255 && name.chars().all(|c| (' '..='~').contains(&c));
+    match name {
+        Some(name) if !fine(name) => Err(BadInput::new(
+            "key-name",
+            format!("`{name}` is no name of a key pair"),
+            "give the name of one at EC2",
+        )),
+        name => Ok(name.map(str::to_owned)),
+    }
 }
 
 /// A limit, if one is given.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use proto::{
     change::{Assign, Change, Clause},
     config::{
-        ConfigItem, GithubTokens, LaunchTemplate, Parameters, RefreshJournal, ResourceClass, Schema,
+        ConfigItem, GithubTokens, Image, LaunchTemplate, Parameters, RefreshJournal, ResourceClass,
+        Schema,
     },
     ids::{Home, InstanceArn, Label},
     instance::{Health, InstanceRecord, Job, Runner, Secret, UsageClass},
@@ -585,6 +586,11 @@ async fn the_configuration_reads_back(table: &dyn Table) {
             version: 3,
             content_hash: "abc".into(),
             runner: None,
+            image: Some(Image {
+                id: "ami-1".into(),
+                root_device: "/dev/xvda".into(),
+                root_gib: 8,
+            }),
         }),
         ConfigItem::ResourceClass(class("large", 2)),
         ConfigItem::ResourceClass(class("xlarge", 4)),

@@ -10,13 +10,17 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{config::Credentials, error::ProvideErrorMetadata, types::AttributeValue};
+use controller::{aws::pool::SqsPool, ports::Pool as _};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use proto::{
+    change::{Assign, Change, Clause},
+    message::PoolMessage,
     provision::Phase,
-    table::{Table, dynamo::DynamoTable},
+    state::State,
+    table::{Outcome, Table, dynamo::DynamoTable},
 };
 use tests::{
     binaries::Binaries,
@@ -81,6 +85,45 @@ impl Life {
         workflow.attempt = 2;
         done(&workflow.step("provision", &[]).await.expect("it runs"));
         done(&workflow.step("release", &[]).await.expect("it runs"));
+    }
+
+    /// The queue forgets its idle machines, then has too many messages of them.
+    async fn the_queue_lies(&self, inputs: &[(&'static str, &str)]) {
+        let table = pool_table(&self.yard);
+        let idle = table.instances_in(State::Idle, None).await.expect("listed");
+        let record = idle.first().expect("an idle machine");
+        let alter = async |set| {
+            let when = vec![Clause::Exists];
+            let change = Change { when, set };
+            let changed = table.change_instance(&record.arn, &change).await;
+            let changed = changed.expect("changed");
+            assert!(matches!(changed, Outcome::Applied(_)), "{changed:?}");
+        };
+        let long_ago = record.since - Duration::from_mins(2);
+        let soon = record.since + Duration::from_mins(2);
+        alter(vec![Assign::Since(long_ago), Assign::Threshold(Some(soon))]).await;
+        let config = table.config().await.expect("read");
+        let class = config.class(&record.resource_class).expect("a class");
+        let queue = SqsPool::new(clients::sqs(&self.yard.aws.url()));
+        let url = &class.queue_url;
+        let second = Duration::from_secs(1);
+        let leases = queue
+            .receive(url, 10, second, second)
+            .await
+            .expect("received");
+        let handles: Vec<String> = leases.into_iter().map(|lease| lease.handle).collect();
+        queue.delete(url, &handles).await.expect("deleted");
+        let step = self.refresh(inputs).await;
+        done(&step);
+        assert!(step.log.contains("for idle machines"), "{}", step.log);
+
+        let message = PoolMessage::of(record, record.since);
+        let doubles = vec![message; 20];
+        queue.send(url, &doubles).await.expect("sent");
+        let step = self.refresh(inputs).await;
+        done(&step);
+        assert!(step.log.contains("stale messages"), "{}", step.log);
+        alter(vec![Assign::Threshold(Some(record.since))]).await;
     }
 
     /// Refreshes until every machine's time is over.
@@ -174,6 +217,8 @@ async fn live() -> Life {
 
     // A provision whose controller is killed, and its run's next attempt.
     life.killed_and_run_again(8).await;
+
+    life.the_queue_lies(&[classes]).await;
 
     // A machine that no longer answers, and ones that idle for longer than they may.
     let [first] = &*held.machines() else {

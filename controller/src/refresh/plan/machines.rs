@@ -17,9 +17,9 @@ use proto::{
     time::Time,
 };
 
-use super::{Observed, is_wanted, template_changes};
+use super::{Observed, is_wanted, version_to_come};
 use crate::{
-    ports::{Machine, TemplateState},
+    ports::Machine,
     refresh::{
         ClassSpec, RefreshSettings,
         step::{Because, Step, Stray},
@@ -120,7 +120,7 @@ fn end_of(
     let because = expired(record, now)
         .or_else(|| retired(settings, record))
         .or_else(|| resized(settings, record))
-        .or_else(|| outdated(settings, observed.template.as_ref()?.as_ref()?, record));
+        .or_else(|| outdated(observed, record));
     if let Some(because) = because {
         return Some(Step::Terminate {
             arn: record.arn.clone(),
@@ -161,12 +161,10 @@ fn resized(settings: &RefreshSettings, record: &InstanceRecord) -> Option<Becaus
     })
 }
 
-fn outdated(
-    settings: &RefreshSettings,
-    template: &TemplateState,
-    record: &InstanceRecord,
-) -> Option<Because> {
-    let old = template_changes(settings, template) || record.template_version != template.version;
+fn outdated(observed: &Observed, record: &InstanceRecord) -> Option<Because> {
+    let template = observed.template.as_ref()?.as_ref()?;
+    let current = version_to_come(observed.content.as_ref()?, template);
+    let old = current != Some(record.template_version);
     (record.state == State::Idle && old).then_some(Because::OldTemplate {
         version: record.template_version,
         generation: record.generation,

@@ -7,7 +7,10 @@ use proto::config::{LaunchTemplate, Parameters, ResourceClass, Schema};
 use serde_json::Value;
 
 use super::{QueueTrouble, Step};
-use crate::{ports::TemplateState, refresh::ClassSpec};
+use crate::{
+    ports::TemplateState,
+    refresh::{ClassSpec, content_hash},
+};
 
 /// What a step does, as the first character of its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +72,10 @@ impl fmt::Display for Step {
         match self {
             Self::Table(step) => step.fmt(f),
             Self::PutSchema { old, new } => schema(f, old.as_ref(), new),
-            Self::PutTemplate { name, old, hash } => put_template(f, name, old.as_ref(), hash),
-            Self::RecordTemplate { old, new } => record_template(f, old.as_ref(), new),
+            Self::PutTemplate { name, old, content } => {
+                put_template(f, name, old.as_ref(), &content_hash(content))
+            }
+            Self::RecordTemplate { old, new } => record_template(f, old.as_deref(), new),
             Self::PruneTemplate { id, versions } => {
                 let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
                 let versions = versions.join(", ");

@@ -163,6 +163,14 @@ impl State {
                     .text("rootDeviceName", "/dev/xvda")
                     .text("rootDeviceType", "ebs")
                     .text("virtualizationType", "hvm")
+                    .set("blockDeviceMapping", [()], |xml, ()| {
+                        xml.text("deviceName", "/dev/xvda").node("ebs", |xml| {
+                            xml.text("snapshotId", "snap-0123456789abcdef0")
+                                .text("volumeSize", 8)
+                                .text("volumeType", "gp3")
+                                .text("encrypted", false);
+                        });
+                    })
                     .text("creationDate", "2026-11-01T00:00:00.000Z");
                 self.tags.show(id, xml);
             });
