@@ -5,6 +5,7 @@
 
 pub mod fleet;
 pub mod pool;
+pub mod remote;
 pub mod schema;
 pub mod secrets;
 mod template;

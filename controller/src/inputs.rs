@@ -19,7 +19,8 @@ use clap::{Args, Parser, Subcommand};
                   controller refresh --ami ami-0abc --iam-instance-profile paddock \\\n    \
                   --security-group-ids sg-1 --subnet-ids 'subnet-1 subnet-2'\n  \
                   controller provision --instance-count 2 --resource-class large\n  \
-                  controller release"
+                  controller release\n  \
+                  controller agent-status --pool acme-web"
 )]
 pub struct Inputs {
     /// What to do.
@@ -27,7 +28,7 @@ pub struct Inputs {
     pub mode: Mode,
 }
 
-/// The three things that the controller does.
+/// The things that the controller does.
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// Bring AWS and the table to the desired state; run it on a schedule.
@@ -36,6 +37,8 @@ pub enum Mode {
     Provision(ProvisionInputs),
     /// Give this run's machines back; its last step, with `if: always()`.
     Release(ReleaseInputs),
+    /// Show what the agents on the pool's machines say of themselves.
+    AgentStatus(AgentStatusInputs),
 }
 
 /// What every mode takes.
@@ -221,6 +224,17 @@ pub struct ReleaseInputs {
     /// Print one JSON object on stdout, and the log on stderr.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What agent-status takes.
+#[derive(Debug, Default, Args)]
+pub struct AgentStatusInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// Ask these machines alone, `i-…`, separated by spaces or commas [default: all of the pool].
+    #[arg(long)]
+    pub instance: Option<String>,
 }
 
 /// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`

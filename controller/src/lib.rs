@@ -3,6 +3,7 @@
 //! `inputs → settings → run → provision | release | refresh`. The commands know the ports alone
 //! ([`ports`] and `proto`'s table); [`run`] is the wiring that knows the adapters.
 
+pub mod agent_status;
 pub mod aws;
 pub mod backoff;
 pub mod exit;

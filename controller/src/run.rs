@@ -1,5 +1,6 @@
 //! The wiring: inputs → settings → adapters → command → exit code.
 
+mod agent_status;
 mod github;
 
 use std::{ffi::OsString, sync::Arc};
@@ -53,9 +54,10 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Refresh(inputs) => &inputs.common,
         Mode::Provision(inputs) => &inputs.common,
         Mode::Release(inputs) => &inputs.common,
+        Mode::AgentStatus(inputs) => &inputs.common,
     };
     let json = match &inputs.mode {
-        Mode::Refresh(_) => false,
+        Mode::Refresh(_) | Mode::AgentStatus(_) => false,
         Mode::Provision(inputs) => inputs.json,
         Mode::Release(inputs) => inputs.json,
     };
@@ -68,6 +70,7 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Refresh(inputs) => run_refresh(inputs, &console).await,
         Mode::Provision(inputs) => run_provision(inputs, &console).await,
         Mode::Release(inputs) => run_release(inputs, &console).await,
+        Mode::AgentStatus(inputs) => agent_status::run(inputs, &console).await,
     };
     result.unwrap_or_else(|error| {
         let exit = error.exit();
@@ -109,6 +112,10 @@ enum RunError {
     Secret(#[source] PortError),
     #[error("it is not known which runner program the machines get")]
     Runner(#[source] LookupError),
+    #[error("the machines' agents cannot be asked")]
+    Ask(#[source] PortError),
+    #[error("{0} of the machines did not answer")]
+    Unanswered(usize),
     #[error("some steps of refresh failed")]
     Steps(Vec<String>),
     #[error(transparent)]
@@ -132,6 +139,8 @@ impl RunError {
             | Self::Table(_)
             | Self::Secret(_)
             | Self::Runner(_)
+            | Self::Ask(_)
+            | Self::Unanswered(_)
             | Self::Provision { .. } => Exit::Failed,
         }
     }
@@ -146,6 +155,8 @@ impl RunError {
             | Self::Table(_)
             | Self::Secret(_)
             | Self::Runner(_)
+            | Self::Ask(_)
+            | Self::Unanswered(_)
             | Self::Cancelled
             | Self::Provision { .. }
             | Self::Release(_) => &[],
@@ -159,6 +170,16 @@ impl RunError {
             Self::Table(_) => {
                 Some("check the step's credentials and permissions and the region".to_owned())
             }
+            Self::Ask(_) => Some(
+                "check that the document Paddock-AgentStatus is in this account and region, and \
+                 that the role may send it"
+                    .to_owned(),
+            ),
+            Self::Unanswered(_) => Some(
+                "see their lines; a machine needs the SSM agent, a role that lets it in, and a way \
+                 to Systems Manager"
+                    .to_owned(),
+            ),
             Self::Secret(_) => Some(
                 "check its name and region, and that the step's role may read it (and decrypt \
                  with its key)"

@@ -9,9 +9,9 @@ pub mod source;
 
 use std::fmt;
 
-use proto::ids::PoolName;
+use proto::ids::{InstanceId, PoolName};
 
-use crate::inputs::CommonInputs;
+use crate::inputs::{AgentStatusInputs, CommonInputs};
 
 /// An input that cannot be used. Nothing has been touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +88,21 @@ impl Common {
             pool,
         })
     }
+}
+
+/// The machines that the input `instance` names, if it names any.
+///
+/// # Errors
+///
+/// When one of them cannot be a machine's id.
+pub fn chosen_machines(inputs: &AgentStatusInputs) -> Result<Option<Vec<InstanceId>>, BadInput> {
+    if given(inputs.instance.as_ref()).is_none() {
+        return Ok(None);
+    }
+    let allowed = "give ids such as i-0123456789abcdef0, separated by spaces or commas";
+    let valid = |id: &str| id.parse::<InstanceId>().is_ok();
+    let ids = list("instance", inputs.instance.as_ref(), "", valid, allowed)?;
+    Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
 }
 
 fn given(input: Option<&String>) -> Option<&str> {

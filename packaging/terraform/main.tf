@@ -33,6 +33,18 @@ variable "create_oidc_provider" {
   default     = true
 }
 
+variable "systems_manager" {
+  description = "Lets machines take commands of Systems Manager, which controller agent-status needs"
+  type        = bool
+  default     = false
+}
+
+variable "create_documents" {
+  description = "An account and region have one document Paddock-AgentStatus; false if it is there already"
+  type        = bool
+  default     = true
+}
+
 data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}
 data "aws_region" "this" {}
@@ -75,6 +87,20 @@ resource "aws_iam_role_policy" "machine" {
   name   = "machine"
   role   = aws_iam_role.machine.id
   policy = local.filled["machine"]
+}
+
+resource "aws_iam_role_policy" "machine_ssm" {
+  count  = var.systems_manager ? 1 : 0
+  name   = "machine-ssm"
+  role   = aws_iam_role.machine.id
+  policy = local.filled["machine-ssm"]
+}
+
+resource "aws_ssm_document" "paddock" {
+  for_each      = var.create_documents ? fileset("${path.module}/../ssm", "*.json") : []
+  name          = trimsuffix(each.key, ".json")
+  document_type = "Command"
+  content       = file("${path.module}/../ssm/${each.key}")
 }
 
 resource "aws_iam_instance_profile" "machine" {

@@ -132,6 +132,7 @@ impl Yard {
             Arc::new(aws.clone()),
             launched,
         );
+        aws.manage(Arc::new(machines.clone()));
         Ok(Self {
             aws,
             github,

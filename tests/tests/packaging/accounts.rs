@@ -28,7 +28,11 @@ const WORKFLOW: [&str; 2] = ["controller-provision", "controller-release"];
 
 /// Every document of `packaging/iam`, by its name.
 fn documents() -> BTreeMap<String, Value> {
-    let files = fs::read_dir(iam::folder()).expect("the policies");
+    documents_in(&iam::folder())
+}
+
+fn documents_in(folder: &Path) -> BTreeMap<String, Value> {
+    let files = fs::read_dir(folder).expect("the documents");
     let documents = files.map(|file| file.expect("a file").path()).map(|path| {
         let name = path.file_stem().expect("a name").to_string_lossy();
         let text = fs::read(&path).expect("readable");
@@ -89,16 +93,26 @@ fn resources() -> serde_json::Map<String, Value> {
     let documents = documents();
     let mut resources = serde_json::Map::new();
     let role = |trust: &str| substituted(&documents[trust]);
+    let inline = |name: &str| {
+        json!({
+            "PolicyName": name,
+            "PolicyDocument": substituted(&documents[name]),
+        })
+    };
     resources.insert(
         "MachineRole".to_owned(),
         json!({
             "Type": "AWS::IAM::Role",
             "Properties": {
                 "AssumeRolePolicyDocument": role("trust-machine"),
-                "Policies": [{
-                    "PolicyName": "machine",
-                    "PolicyDocument": substituted(&documents["machine"]),
-                }],
+                "Policies": [
+                    inline("machine"),
+                    { "Fn::If": [
+                        "MachinesTakeCommands",
+                        inline("machine-ssm"),
+                        { "Ref": "AWS::NoValue" },
+                    ]},
+                ],
             },
         }),
     );
@@ -127,6 +141,22 @@ fn resources() -> serde_json::Map<String, Value> {
                 json!({ "Type": "AWS::IAM::ManagedPolicy", "Properties": properties }),
             );
         }
+    }
+    for (name, document) in documents_in(&packaging().join("ssm")) {
+        let properties = json!({
+            "Name": name,
+            "DocumentType": "Command",
+            "Content": document,
+            "UpdateMethod": "NewVersion",
+        });
+        resources.insert(
+            name.replace('-', ""),
+            json!({
+                "Type": "AWS::SSM::Document",
+                "Condition": "DocumentsAreMissing",
+                "Properties": properties,
+            }),
+        );
     }
     resources
 }
@@ -163,7 +193,8 @@ fn the_template_has_the_policies() {
         assert_eq!(read["Resources"][&name], resource, "{name}");
     }
     // What a managed policy may be long, without its spaces.
-    for (name, resource) in resources() {
+    let policies = resources();
+    for (name, resource) in policies.iter().filter(|(name, _)| name.ends_with("Policy")) {
         let length = resource.to_string().len();
         assert!(length < 6144, "{name} is {length} characters long");
     }

@@ -29,6 +29,7 @@ use super::secrets::{SecretKind, Secrets};
 use super::service::Request;
 use super::settings::Settings;
 use super::sqs::Sqs;
+use super::ssm::{Managed, Ssm};
 use super::sts;
 use super::upstream::Upstream;
 use super::wire::{Cut, CuttableListener};
@@ -51,6 +52,7 @@ pub(super) struct Own {
     ec2: Ec2,
     dynamodb: Dynamodb,
     secrets: Secrets,
+    ssm: Ssm,
 }
 
 /// The door's own state.
@@ -94,6 +96,7 @@ impl Door {
                 ec2: Ec2::new(settings, events),
                 dynamodb: Dynamodb::open(settings, shutdown, tasks).await?,
                 secrets: Secrets::new(settings),
+                ssm: Ssm::default(),
             })),
         };
         Ok(Arc::new(Self {
@@ -231,6 +234,14 @@ impl Backend {
         }
     }
 
+    pub(super) fn manage(&self, machines: Arc<dyn Managed>) {
+        match self {
+            Self::Own(own) => own.ssm.manage(machines),
+            // The other stand-in's Systems Manager knows nothing of the yard's machines.
+            Self::Upstream(_) => {}
+        }
+    }
+
     pub(super) fn machine_running(&self, id: &str) {
         match self {
             Self::Own(own) => own.ec2.machine_running(id),
@@ -275,6 +286,7 @@ impl Own {
             "sqs" => self.sqs.answer(&request).await,
             "dynamodb" => self.dynamodb.answer(request).await,
             "ec2" => self.ec2.answer(&request),
+            "ssm" if Ssm::knows(&request.action) => self.ssm.answer(&request),
             "secretsmanager" | "ssm" => self.secrets.answer(&request),
             "sts" => sts::answer(&request, &self.account),
             other => {

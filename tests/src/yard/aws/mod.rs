@@ -30,6 +30,7 @@ mod secrets;
 mod service;
 mod settings;
 mod sqs;
+mod ssm;
 mod sts;
 mod upstream;
 mod wire;
@@ -51,6 +52,7 @@ pub use ec2::{InstanceState, InstanceView};
 pub use faults::{Fault, FaultKind};
 pub use secrets::SecretKind;
 pub use settings::Settings;
+pub use ssm::{Managed, Printed};
 
 use door::Door;
 
@@ -145,6 +147,11 @@ impl Aws {
     /// The endpoint of every service, for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.inner.url.clone()
+    }
+
+    /// From now on Systems Manager reaches these machines.
+    pub fn manage(&self, machines: Arc<dyn Managed>) {
+        self.inner.door.backend().manage(machines);
     }
 
     /// The machine's process is up: `pending` becomes `running`.

@@ -28,7 +28,7 @@ impl Folder {
         let folder = Self {
             root: settings.world.join("machines").join(&launch.id),
         };
-        for part in ["home", "tmp", "state", "opt", "runner"] {
+        for part in ["bin", "home", "tmp", "state", "opt", "runner"] {
             fs::create_dir_all(folder.root.join(part))?;
         }
         if is_bare(launch) {
@@ -38,6 +38,10 @@ impl Folder {
         fs::create_dir_all(&bin)?;
         place(&settings.runner_binary, &bin.join("Runner.Listener"))?;
         place(&settings.runner_binary, &bin.join("Runner.Worker"))?;
+        place(
+            &settings.agent_binary,
+            &folder.root.join("bin/paddock-agent"),
+        )?;
         let script = format!("#!/bin/sh\n: > '{}'\n", folder.powered_off().display());
         OpenOptions::new()
             .write(true)
@@ -72,16 +76,56 @@ impl Folder {
             .append(true)
             .create(true)
             .open(self.console())?;
-        let inherited = ["PATH", "RUST_LOG", "RUST_BACKTRACE"]
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let milliseconds = |time: Duration| time.as_millis().to_string();
         let bare = is_bare(launch);
         let mut command = Command::new(if bare {
             Path::new("bash")
         } else {
             &settings.agent_binary
         });
+        self.at_home(&mut command, settings, launch, imds);
+        if bare {
+            command
+                .arg(self.root.join("user-data"))
+                .env("PADDOCK_HOME", self.root.join("opt"));
+        } else {
+            command.arg("run");
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .process_group(0);
+        Ok(command)
+    }
+
+    /// A shell script, as Systems Manager has it run on the machine.
+    pub(super) fn script(
+        &self,
+        settings: &Settings,
+        launch: &Launch,
+        imds: &str,
+        script: &str,
+    ) -> Command {
+        let mut command = Command::new("sh");
+        self.at_home(&mut command, settings, launch, imds);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let own = self.root.join("bin");
+        command
+            .env("PATH", format!("{}:{path}", own.display()))
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// The environment of whatever runs on the machine.
+    fn at_home(&self, command: &mut Command, settings: &Settings, launch: &Launch, imds: &str) {
+        let inherited = ["PATH", "RUST_LOG", "RUST_BACKTRACE"]
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let milliseconds = |time: Duration| time.as_millis().to_string();
         command
             .env_clear()
             .envs(inherited)
@@ -101,23 +145,10 @@ impl Folder {
                 milliseconds(settings.configure),
             )
             .env("PADDOCK_YARD_REMOVE_MS", milliseconds(settings.deregister));
-        if bare {
-            command
-                .arg(self.root.join("user-data"))
-                .env("PADDOCK_HOME", self.root.join("opt"));
-        } else {
-            command.arg("run");
-        }
         if Uid::effective().is_root() {
             command.env("RUNNER_ALLOW_RUNASROOT", "1");
         }
-        command
-            .current_dir(&self.root)
-            .stdin(Stdio::null())
-            .stdout(console.try_clone()?)
-            .stderr(console)
-            .process_group(0);
-        Ok(command)
+        command.current_dir(&self.root);
     }
 }
 

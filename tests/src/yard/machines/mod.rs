@@ -16,13 +16,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::aws::{Launch, MachineEvent};
+use super::aws::{Launch, MachineEvent, Managed, Printed};
 use super::github::Overdue;
 use super::imds::Imds;
 
@@ -227,6 +229,24 @@ impl Machines {
             .unwrap_or_default()
     }
 
+    /// Runs a script on a machine whose first program is up, as its SSM agent would.
+    async fn script(&self, id: &str, script: &str) -> Option<Printed> {
+        let machine = self
+            .find(id)
+            .filter(|machine| machine.pulse().phase == Phase::Up)?;
+        let mut command = machine.folder.script(
+            &self.shared.settings,
+            &machine.launch,
+            &machine.imds.url(),
+            script,
+        );
+        let output = command.output().await.ok()?;
+        Some(Printed {
+            code: output.status.code().unwrap_or(-1),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        })
+    }
+
     /// The living processes of a machine.
     pub fn processes(&self, id: &str) -> Vec<Pid> {
         Mark::machine(id).processes()
@@ -259,6 +279,18 @@ impl Machines {
             .machines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Managed for Machines {
+    fn is_managed(&self, id: &str) -> bool {
+        self.find(id)
+            .is_some_and(|machine| machine.pulse().phase == Phase::Up)
+    }
+
+    fn run(&self, id: String, script: String) -> BoxFuture<'static, Option<Printed>> {
+        let machines = self.clone();
+        async move { machines.script(&id, &script).await }.boxed()
     }
 }
 

@@ -62,11 +62,31 @@ pub(super) fn of(request: &Request, account: &Account) -> Vec<Access> {
         "sqs" => sqs(request, account),
         "ec2" => ec2(request),
         "secretsmanager" => vec![secret(request)],
+        "ssm" if request.action == "SendCommand" => commands(request, account),
+        "ssm" if request.action.contains("Command") => {
+            vec![named(format!("ssm:{}", request.action))]
+        }
         "ssm" => vec![parameter(request, account)],
         // Anybody may ask who he is.
         "sts" => Vec::new(),
         other => vec![named(format!("{other}:{}", request.action))],
     }
+}
+
+/// Sending takes leave for the document and for each machine.
+fn commands(request: &Request, account: &Account) -> Vec<Access> {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let document = body["DocumentName"].as_str().unwrap_or_default();
+    let document = account.arn("ssm", &format!("document/{document}"));
+    let machines = body["InstanceIds"].as_array().into_iter().flatten();
+    let machines = machines.filter_map(|id| Some(account.instance(id.as_str()?)));
+    std::iter::once(document)
+        .chain(machines)
+        .map(|resource| Access {
+            resource: Some(resource),
+            ..named("ssm:SendCommand")
+        })
+        .collect()
 }
 
 fn named(action: impl Into<String>) -> Access {

@@ -108,6 +108,7 @@ fn holds(
             "StringEquals",
             "aws:RequestTag/paddock:pool"
             | "aws:ResourceTag/paddock:pool"
+            | "ssm:resourceTag/paddock:pool"
             | "ec2:CreateAction"
             | "iam:PassedToService"
             | "iam:AWSServiceName",
