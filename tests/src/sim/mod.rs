@@ -1,0 +1,94 @@
+//! The simulation: controllers and agents together in one thread, with virtual time, and one seed
+//! that decides everything that is left to chance.
+//!
+//! ```text
+//!   scenario ──▶ steps: the real provision, release, refresh ─┐
+//!      │                                                      ├──▶ ports ──▶ world ──▶ invariants
+//!      └───────▶ machines: the real agent loop ───────────────┘      ▲
+//!                                                                faults
+//! ```
+//!
+//! What runs is production code; only the ports are the simulation's own: the table in memory
+//! ([`table`]), SQS ([`queue`]), EC2 ([`cloud`]), GitHub ([`github`]) and the machine under the
+//! agent ([`machine`]). Every call to them goes through [`process`], where it may be lost, late,
+//! repeated or unanswered, and where a process can be killed at any await point. After every step
+//! the functions of [`invariant`] look at the whole. [`sabotage`] plants bugs that must be found.
+//!
+//! The same seed gives the same story: chance is drawn from one source, tasks run in one thread in
+//! the order in which they become ready, and time passes only when all of them wait.
+
+mod cloud;
+pub mod fault;
+mod github;
+pub mod invariant;
+mod machine;
+mod process;
+mod queue;
+pub mod sabotage;
+mod scenario;
+mod steps;
+mod table;
+mod world;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::task::LocalSet;
+
+use self::{fault::Fault, invariant::Violation, sabotage::Sabotage, world::Sim};
+
+/// What one simulation came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The promise that was broken, if any.
+    pub violation: Option<Violation>,
+    /// Calls that services answered and things that happened, each followed by the invariants.
+    pub steps: u64,
+    /// How long it was, in virtual time.
+    pub took: Duration,
+    /// Equal for two simulations that went the same way.
+    pub hash: u64,
+    /// What went wrong on purpose, and how often.
+    pub happened: BTreeMap<Fault, u64>,
+    /// What was achieved, and how often.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Everything that happened, if it was to be told.
+    pub story: Vec<String>,
+}
+
+/// Runs one simulation. With `tell` it keeps its story.
+///
+/// # Panics
+///
+/// When the machine has no thread to give.
+pub fn simulate(seed: u64, sabotage: Option<Sabotage>, tell: bool) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime needs nothing that can be missing");
+    LocalSet::new().block_on(&runtime, async {
+        let began = tokio::time::Instant::now();
+        let sim = Sim::new(seed, sabotage, tell);
+        tokio::select! {
+            biased;
+            () = sim.failed() => {}
+            () = scenario::play(sim.clone()) => {}
+        }
+        let (violation, happened, counts) = sim.with(|state| {
+            let happened = state.faults.happened().clone();
+            (state.violation.clone(), happened, state.counts.clone())
+        });
+        Outcome {
+            seed,
+            violation,
+            steps: sim.steps(),
+            took: began.elapsed(),
+            hash: sim.hash(),
+            happened,
+            counts,
+            story: sim.story(),
+        }
+    })
+}

@@ -1,0 +1,266 @@
+//! What happens in a simulation: workflows come and go amid faults, then all is quiet, and what
+//! must hold in the end is looked at.
+
+use std::time::Duration;
+
+use proto::{
+    ids::{InstanceId, Label},
+    state::State as Stands,
+};
+use rand::RngExt;
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::sleep,
+};
+
+use super::{
+    cloud::By,
+    fault::Fault,
+    github,
+    invariant::{self, Invariant, Violation},
+    steps::{Fortune, Provision, Wish, run_provision, run_refresh, run_release},
+    world::{Past, Sim},
+};
+
+const SECS: fn(u64) -> Duration = Duration::from_secs;
+const MINS: fn(u64) -> Duration = Duration::from_mins;
+
+/// One simulation from its beginning to its end.
+pub(super) async fn play(sim: Sim) {
+    // The pool is set up by a refresh that is repeated until it works.
+    while run_refresh(&sim, &Fortune::draw(&sim)).await.is_none() {
+        sleep(MINS(1)).await;
+    }
+    let count = 2 + sim.one_of(5);
+    // All within a minute, or one after the other.
+    let within = MINS([1, 4, 12][sim.one_of(3)]);
+    let workflows: Vec<JoinHandle<()>> = (0..count)
+        .map(|number| spawn_local(workflow(sim.clone(), number, within)))
+        .collect();
+    let schedule = spawn_local(schedule(sim.clone()));
+    let spot = spawn_local(interruptions(sim.clone()));
+    for workflow in workflows {
+        note_panic(&sim, workflow.await);
+    }
+    for task in [schedule, spot] {
+        task.abort();
+        if let Err(error) = task.await
+            && !error.is_cancelled()
+        {
+            note_panic(&sim, Err(error));
+        }
+    }
+    sim.with(|state| {
+        state.faults.stop();
+        state.say("----", "faults stop");
+    });
+    in_the_end(&sim).await;
+}
+
+fn note_panic(sim: &Sim, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        let what = format!("a command panicked: {error}");
+        let invariant = Invariant::AllOrNothing;
+        sim.with(|state| state.violated(Violation { invariant, what }));
+    }
+}
+
+/// The refresh workflow.
+async fn schedule(sim: Sim) {
+    loop {
+        sim.pause(SECS(20), MINS(6)).await;
+        let (one, other) = (Fortune::draw(&sim), Fortune::draw(&sim));
+        if sim.strikes(Fault::TwoRefreshes) {
+            futures::join!(run_refresh(&sim, &one), run_refresh(&sim, &other));
+        } else {
+            run_refresh(&sim, &one).await;
+        }
+    }
+}
+
+/// EC2 takes machines away.
+async fn interruptions(sim: Sim) {
+    loop {
+        sim.pause(SECS(10), MINS(3)).await;
+        if !sim.strikes(Fault::SpotInterruption) {
+            continue;
+        }
+        let notice = sim.time() + MINS(2);
+        let told = sim.step(|state| {
+            let machines = state.cloud.machines.iter();
+            let alive: Vec<InstanceId> = machines
+                .filter(|(_, vm)| vm.alive)
+                .map(|(id, _)| id.clone())
+                .collect();
+            if alive.is_empty() {
+                return None;
+            }
+            let id = alive[state.rng.random_range(0..alive.len())].clone();
+            // Two minutes' notice is usual, and not promised.
+            if state.rng.random_bool(0.5) {
+                state.end_machine(&id, &By::Ec2);
+                return None;
+            }
+            state.say("ec2", format!("will take {id} away"));
+            state.vm(&id)?.notice.get_or_insert(notice);
+            Some(id)
+        });
+        if let Some(id) = told {
+            let sim = sim.clone();
+            spawn_local(async move {
+                sleep(MINS(2)).await;
+                sim.step(|state| state.end_machine(&id, &By::Ec2));
+            });
+        }
+    }
+}
+
+/// A workflow, with what people and GitHub do to it.
+async fn workflow(sim: Sim, number: usize, within: Duration) {
+    sim.pause(Duration::ZERO, within).await;
+    let run = format!("{}", 100 + number).parse().expect("a valid run id");
+    let mut wish = Wish {
+        label: Label::of(&run, None),
+        run,
+        attempt: 1,
+        count: u32::try_from(1 + sim.one_of(3)).expect("a few"),
+    };
+    loop {
+        sim.with(|state| state.given_up.remove(&wish.label));
+        attempt(&sim, &wish).await;
+        if wish.attempt == 3 || !sim.strikes(Fault::ReRun) {
+            return;
+        }
+        sim.pause(SECS(1), MINS(2)).await;
+        wish.attempt += 1;
+    }
+}
+
+async fn attempt(sim: &Sim, wish: &Wish) {
+    match run_provision(sim, wish, &Fortune::draw(sim)).await {
+        Provision::Done(_) => jobs(sim, wish).await,
+        Provision::Failed | Provision::Killed => {}
+    }
+    sim.with(|state| state.given_up.insert(wish.label.clone()));
+    if sim.strikes(Fault::NeverReleased) {
+        return;
+    }
+    let (one, other) = (Fortune::draw(sim), Fortune::draw(sim));
+    if sim.strikes(Fault::ReleasedTwice) {
+        futures::join!(run_release(sim, wish, &one), run_release(sim, wish, &other));
+    } else {
+        run_release(sim, wish, &one).await;
+    }
+}
+
+/// The jobs between provision and release.
+async fn jobs(sim: &Sim, wish: &Wish) {
+    let count = sim.one_of(2 * wish.count as usize + 1);
+    let lengths: Vec<Duration> = (0..count)
+        .map(|_| {
+            if sim.strikes(Fault::EndlessJob) {
+                MINS(90)
+            } else {
+                sim.with(|state| state.between(SECS(1), MINS(6)))
+            }
+        })
+        .collect();
+    let ids = github::queue_jobs(sim, &wish.label, &lengths);
+    let cancelled = sim.strikes(Fault::WorkflowCancelled);
+    let patience = if cancelled { MINS(2) } else { MINS(20) };
+    let all_over = async {
+        while sim.with(|state| ids.iter().any(|id| !state.github.jobs[id].at.is_over())) {
+            sleep(SECS(1)).await;
+        }
+    };
+    if tokio::time::timeout(patience, all_over).await.is_err() {
+        // GitHub runs the release of a cancelled workflow while its jobs are told to end.
+        sim.with(|state| state.given_up.insert(wish.label.clone()));
+        github::cancel_jobs(sim, &ids);
+    }
+}
+
+/// What must hold once faults have stopped.
+async fn in_the_end(sim: &Sim) {
+    // Longer than a machine may be without a record, and than clocks are off.
+    sim.pause(MINS(6), MINS(14)).await;
+    let mut refreshes = 0;
+    while refreshes < 2 {
+        // One that leaves everything to a refresh that died meanwhile does not count.
+        refreshes += usize::from(run_refresh(sim, &Fortune::GOOD).await.is_some());
+        sleep(SECS(90)).await;
+    }
+    let leaking = sim.with(|state| invariant::leaking(state));
+    sleep(SECS(15)).await;
+    sim.step(|state| invariant::no_leak(state, &leaking));
+    everything_idle_can_be_claimed(sim).await;
+    // A threshold may pass between two of them; not between all.
+    let mut planned = None;
+    for _ in 0..3 {
+        planned = run_refresh(sim, &Fortune::GOOD).await;
+        if planned.as_ref().is_some_and(Vec::is_empty) {
+            break;
+        }
+    }
+    let planned = planned.unwrap_or_else(|| vec!["it failed".to_owned()]);
+    sim.with(|state| invariant::idempotent(state, "refresh", &planned));
+}
+
+async fn everything_idle_can_be_claimed(sim: &Sim) {
+    let now = sim.time();
+    let claimable = sim.with(|state| invariant::claimable(state, now));
+    let Ok(count) = u32::try_from(claimable.len()) else {
+        return;
+    };
+    if count == 0 {
+        return;
+    }
+    let run = "999".parse().expect("a valid run id");
+    let wish = Wish {
+        label: Label::of(&run, None),
+        run,
+        attempt: 1,
+        count,
+    };
+    let reused = match run_provision(sim, &wish, &Fortune::GOOD).await {
+        Provision::Done(done) => done.machines.iter().filter(|ready| ready.reused).count(),
+        Provision::Failed | Provision::Killed => 0,
+    };
+    sim.step(|state| {
+        invariant::no_loss(state, &claimable, reused);
+        state.count("machines claimed in the end");
+    });
+    sim.with(|state| state.given_up.insert(wish.label.clone()));
+    run_release(sim, &wish, &Fortune::GOOD).await;
+    let before = standing(sim);
+    run_release(sim, &wish, &Fortune::GOOD).await;
+    let after = standing(sim);
+    let changed: Vec<String> = after
+        .into_iter()
+        .filter(|line| !before.contains(line))
+        .collect();
+    sim.with(|state| invariant::idempotent(state, "release", &changed));
+}
+
+/// All that a command of the controller's can change.
+fn standing(sim: &Sim) -> Vec<String> {
+    sim.with(|state| {
+        let records = state.records.values().map(Past::now);
+        let mut lines: Vec<String> = records
+            .filter(|record| record.state != Stands::Terminated)
+            .map(|record| {
+                let id = record.id();
+                let messages = state.queues.listing(id).count();
+                format!(
+                    "{id}: {} {:?} {} {messages} messages",
+                    record.state, record.label, record.generation
+                )
+            })
+            .collect();
+        let journals = state.journals.values().map(Past::now);
+        lines.extend(journals.map(|journal| format!("{} {}", journal.label, journal.revision)));
+        let alive = state.cloud.machines.iter().filter(|(_, vm)| vm.alive);
+        lines.extend(alive.map(|(id, _)| format!("{id} runs")));
+        lines
+    })
+}
