@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use proto::{ids::InstanceId, message::PoolMessage, provision::Request, state::State};
+use proto::{
+    ids::InstanceId, message::PoolMessage, provision::Request, signal::Signal, state::State,
+};
 
 use self::judge::Use;
 pub(super) use self::judge::Wish;
@@ -22,8 +24,7 @@ use crate::ports::MESSAGES_A_CALL;
 const LONG_POLL: Duration = Duration::from_secs(1);
 
 /// So many empty polls are enough, even if the table knows idle machines that were not seen: their
-/// messages are leased by others, who may give them back, or they are still being cleaned, or
-/// their messages are lost.
+/// messages are leased by others, or lost, or they are still being cleaned.
 const POLLS_IN_VAIN: u32 = 3;
 
 /// How long a message is ours. Selection is done with it in about a second; should this
@@ -122,6 +123,34 @@ impl Saga<'_> {
         }
         if !not_for_us.is_empty() {
             self.world.pool.give_back(&queue, &not_for_us).await?;
+        }
+        if in_vain == POLLS_IN_VAIN && self.held.len() < wanted {
+            let unseen = hoped_for.difference(&seen).cloned().collect();
+            self.claim_unlisted(wanted, unseen).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims idle machines that no message has shown: messages may be lost, and stale ones hide
+    /// that from refresh. The table decides whose a machine is, with a message or without.
+    async fn claim_unlisted(
+        &mut self,
+        wanted: usize,
+        unseen: Vec<InstanceId>,
+    ) -> Result<(), ProvisionError> {
+        let arns: Vec<_> = unseen.iter().map(|id| self.world.arn(id)).collect();
+        let records = self.world.table.instances(&arns).await?;
+        let now = self.world.now();
+        let clean = records
+            .iter()
+            .filter(|record| record.state == State::Idle && record.says(Signal::RemoveRegOk));
+        let mut found: VecDeque<_> = clean
+            .map(|record| (PoolMessage::of(record, now), String::new()))
+            .collect();
+        while self.held.len() < wanted && !found.is_empty() {
+            let missing = (wanted - self.held.len()).min(found.len());
+            let candidates = found.drain(..missing).collect();
+            self.claim_all(candidates).await?;
         }
         Ok(())
     }
