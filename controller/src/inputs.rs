@@ -142,6 +142,9 @@ pub struct RefreshInputs {
     /// Print what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print one JSON object on stdout, and the log on stderr.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to reach GitHub. A secret may also be the ARN of one in Secrets Manager, or of a parameter

@@ -1,5 +1,6 @@
 //! What people and later steps see: the step's log, its outputs, its summary.
 
+mod answer;
 pub mod harmless;
 mod summary;
 
@@ -15,7 +16,7 @@ use std::{
 use proto::time::human;
 use serde_json::{Value, json};
 
-use crate::{backoff::PROGRESS, provision::Provisioned, release::GivenBack};
+use crate::{backoff::PROGRESS, provision::Provisioned, refresh::Report, release::GivenBack};
 
 /// The step's log and GitHub's files.
 #[derive(Default)]
@@ -38,6 +39,8 @@ pub struct Trouble<'a> {
     pub remedy: Option<String>,
     /// What is left for refresh.
     pub left: &'a [String],
+    /// What refresh did all the same, if it was refresh.
+    pub refresh: Option<&'a Report>,
     /// The exit code.
     pub code: u8,
 }
@@ -148,71 +151,37 @@ impl Console {
             let _ = writeln!(io::stderr(), "error: {text}");
         }
         self.summarise(&summary::failure(trouble));
-        self.answer(&json!({
-            "exitCode": trouble.code,
-            "error": chain(trouble.error),
-            "remedy": trouble.remedy,
-            "left": trouble.left,
-        }));
+        self.answer(&answer::failure(trouble));
     }
 
     /// Outputs and summary of a provision.
     pub fn provisioned(&self, provisioned: &Provisioned) {
-        let Provisioned {
-            label,
-            machines,
-            took,
-            phases,
-        } = provisioned;
-        let reused = machines.iter().filter(|ready| ready.reused).count();
-        let created = machines.len() - reused;
+        let machines = &provisioned.machines;
+        let (reused, created) = (provisioned.reused(), provisioned.created());
         let ids: Vec<&str> = machines.iter().map(|ready| ready.id.as_str()).collect();
         self.set(&[
-            ("label", label.to_string()),
+            ("label", provisioned.label.to_string()),
             ("instance-ids", json!(ids).to_string()),
             ("reused", reused.to_string()),
             ("created", created.to_string()),
-            ("seconds", format!("{:.2}", took.as_secs_f64())),
+            ("seconds", format!("{:.2}", provisioned.took.as_secs_f64())),
         ]);
         self.summarise(&summary::success(provisioned));
-        let times: Vec<String> = phases
+        self.say(format_args!(
+            "label {}: {} ready in {} ({reused} reused, {created} new)",
+            provisioned.label,
+            summary::count(machines.len()),
+            human(provisioned.took),
+        ));
+        let times: Vec<String> = provisioned
+            .phases
             .iter()
             .map(|(phase, time)| format!("{phase} {}", human(*time)))
             .collect();
-        self.say(format_args!(
-            "label {label}: {} ready in {} ({reused} reused, {created} new)",
-            summary::count(machines.len()),
-            human(*took),
-        ));
         if !times.is_empty() {
             self.say(format_args!("where the time went: {}", times.join(", ")));
         }
-        let machines: Vec<Value> = machines
-            .iter()
-            .map(|ready| {
-                json!({
-                    "id": ready.id,
-                    "type": ready.instance_type,
-                    "zone": ready.zone,
-                    "usageClass": ready.usage,
-                    "reused": ready.reused,
-                    "seconds": ready.after.as_secs_f64(),
-                })
-            })
-            .collect();
-        let phases: Vec<Value> = phases
-            .iter()
-            .map(|(phase, time)| json!({"phase": phase, "seconds": time.as_secs_f64()}))
-            .collect();
-        self.answer(&json!({
-            "exitCode": 0,
-            "label": label,
-            "machines": machines,
-            "reused": reused,
-            "created": created,
-            "seconds": took.as_secs_f64(),
-            "phases": phases,
-        }));
+        self.answer(&answer::provisioned(provisioned));
     }
 
     /// The end of a release.
@@ -223,17 +192,17 @@ impl Console {
             given.terminated.len(),
             given.gone.len()
         ));
-        let terminated: Vec<Value> = given
-            .terminated
-            .iter()
-            .map(|(id, why)| json!({"id": id, "reason": why}))
-            .collect();
-        self.answer(&json!({
-            "exitCode": 0,
-            "pooled": given.pooled,
-            "terminated": terminated,
-            "gone": given.gone,
-        }));
+        self.answer(&answer::released(given));
+    }
+
+    /// The end of a refresh; the answer of one that failed comes with its error.
+    pub fn refreshed(&self, report: &Report) {
+        for (step, error) in &report.failed {
+            self.say(format_args!("failed: {step}: {}", chain(error.as_ref())));
+        }
+        if report.failed.is_empty() {
+            self.answer(&answer::refreshed(report));
+        }
     }
 
     /// The one JSON object on stdout, if that is what is wanted.

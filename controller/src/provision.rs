@@ -75,6 +75,18 @@ pub struct Provisioned {
     pub phases: Vec<(&'static str, Duration)>,
 }
 
+impl Provisioned {
+    /// How many of its machines come from the pool.
+    pub fn reused(&self) -> usize {
+        self.machines.iter().filter(|ready| ready.reused).count()
+    }
+
+    /// How many of its machines are new.
+    pub fn created(&self) -> usize {
+        self.machines.len() - self.reused()
+    }
+}
+
 /// A machine that the saga holds.
 #[derive(Clone, Debug)]
 struct Held {

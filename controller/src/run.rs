@@ -1,6 +1,7 @@
 //! The wiring: inputs → settings → adapters → command → exit code.
 
 mod agent_status;
+mod error;
 mod github;
 
 use std::{ffi::OsString, sync::Arc};
@@ -15,19 +16,17 @@ use proto::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use self::github::Github;
+use self::{error::RunError, github::Github};
 use crate::{
     aws::{Clients, fleet::Ec2Fleet, pool::SqsPool},
     exit::Exit,
-    github::release::LookupError,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
-    output::{Console, Trouble, chain, harmless::HarmlessStderr},
-    ports::PortError,
-    provision::{self, Failure, ProvisionError},
+    output::{Console, Trouble, harmless::HarmlessStderr},
+    provision::{self, Failure},
     refresh::{self, RefreshPorts},
     release,
     settings::{
-        BadInput, Common,
+        Common,
         github::GithubSettings,
         refresh::DesiredState,
         run::{ProvisionSettings, ReleaseSettings},
@@ -57,7 +56,8 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::AgentStatus(inputs) => &inputs.common,
     };
     let json = match &inputs.mode {
-        Mode::Refresh(_) | Mode::AgentStatus(_) => false,
+        Mode::AgentStatus(_) => false,
+        Mode::Refresh(inputs) => inputs.json,
         Mode::Provision(inputs) => inputs.json,
         Mode::Release(inputs) => inputs.json,
     };
@@ -78,125 +78,11 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
             error: &error,
             remedy: error.remedy(),
             left: error.left(),
+            refresh: error.done(),
             code: exit as u8,
         });
         exit
     })
-}
-
-/// Why a command did not get to its work, or did not finish it.
-#[derive(Debug, thiserror::Error)]
-enum RunError {
-    #[error(transparent)]
-    Input(#[from] BadInput),
-    #[error("pool {0} is not there: run `controller refresh` first, and check pool and region")]
-    NoPool(String),
-    #[error("the table was written by a newer Paddock (schema {0}): use that version")]
-    NewerSchema(u32),
-    #[error(transparent)]
-    Table(#[from] proto::table::TableError),
-    #[error("cancelled")]
-    Cancelled,
-    #[error(transparent)]
-    Provision {
-        #[from]
-        error: ProvisionError,
-    },
-    #[error("the provision failed, and not all of it could be taken back")]
-    Unfinished {
-        #[source]
-        error: ProvisionError,
-        left: Vec<String>,
-    },
-    #[error("the secret that proves who asks GitHub cannot be read")]
-    Secret(#[source] PortError),
-    #[error("it is not known which runner program the machines get")]
-    Runner(#[source] LookupError),
-    #[error("the machines' agents cannot be asked")]
-    Ask(#[source] PortError),
-    #[error("{0} of the machines did not answer")]
-    Unanswered(usize),
-    #[error("some steps of refresh failed")]
-    Steps(Vec<String>),
-    #[error(transparent)]
-    Release(#[from] release::GiveBackError),
-}
-
-impl RunError {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Input(_)
-            | Self::Provision {
-                error: ProvisionError::Input(_),
-            } => Exit::BadInput,
-            Self::Cancelled
-            | Self::Provision {
-                error: ProvisionError::Cancelled | ProvisionError::CancelledFailing(_),
-            } => Exit::Cancelled,
-            Self::Unfinished { .. } | Self::Steps(_) | Self::Release(_) => Exit::Unfinished,
-            Self::NoPool(_)
-            | Self::NewerSchema(_)
-            | Self::Table(_)
-            | Self::Secret(_)
-            | Self::Runner(_)
-            | Self::Ask(_)
-            | Self::Unanswered(_)
-            | Self::Provision { .. } => Exit::Failed,
-        }
-    }
-
-    /// What is left for refresh.
-    fn left(&self) -> &[String] {
-        match self {
-            Self::Unfinished { left, .. } | Self::Steps(left) => left,
-            Self::Input(_)
-            | Self::NoPool(_)
-            | Self::NewerSchema(_)
-            | Self::Table(_)
-            | Self::Secret(_)
-            | Self::Runner(_)
-            | Self::Ask(_)
-            | Self::Unanswered(_)
-            | Self::Cancelled
-            | Self::Provision { .. }
-            | Self::Release(_) => &[],
-        }
-    }
-
-    /// What to change, where the words do not say so themselves.
-    fn remedy(&self) -> Option<String> {
-        match self {
-            Self::Provision { error } | Self::Unfinished { error, .. } => error.remedy(),
-            Self::Table(_) => {
-                Some("check the step's credentials and permissions and the region".to_owned())
-            }
-            Self::Ask(_) => Some(
-                "check that the document Paddock-AgentStatus is in this account and region, and \
-                 that the role may send it"
-                    .to_owned(),
-            ),
-            Self::Unanswered(_) => Some(
-                "see their lines; a machine needs the SSM agent, a role that lets it in, and a way \
-                 to Systems Manager"
-                    .to_owned(),
-            ),
-            Self::Secret(_) => Some(
-                "check its name and region, and that the step's role may read it (and decrypt \
-                 with its key)"
-                    .to_owned(),
-            ),
-            Self::Runner(_) => Some(
-                "run refresh again, or bake the runner program into the image and leave \
-                 `actions-runner-version` out"
-                    .to_owned(),
-            ),
-            Self::Steps(_) => Some("see their lines above, then run refresh again".to_owned()),
-            Self::Release(_) => {
-                Some("run release again; what it cannot do, refresh will".to_owned())
-            }
-            Self::Input(_) | Self::NoPool(_) | Self::NewerSchema(_) | Self::Cancelled => None,
-        }
-    }
 }
 
 async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, RunError> {
@@ -216,18 +102,13 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let settings = desired.with(runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let report = refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
-    for (step, error) in &report.failed {
-        console.say(format!("failed: {step}: {}", chain(error.as_ref())));
-    }
+    console.refreshed(&report);
     if report.failed.is_empty() {
         return Ok(Exit::Done);
     }
-    let left = report
-        .failed
-        .iter()
-        .map(|(step, _)| step.to_string())
-        .collect();
-    Err(RunError::Steps(left))
+    let failed = report.failed.iter();
+    let left = failed.map(|(step, _)| step.to_string()).collect();
+    Err(RunError::Steps { report, left })
 }
 
 async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Exit, RunError> {

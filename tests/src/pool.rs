@@ -62,7 +62,16 @@ impl Pool {
 
     /// A refresh, as a schedule runs it.
     pub async fn refresh(&self) -> Step {
-        let inputs = refresh_inputs(&self.yard, "subnet-0a subnet-0b");
+        self.refresh_with([]).await
+    }
+
+    /// A refresh with these inputs besides.
+    pub async fn refresh_with(
+        &self,
+        more: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Step {
+        let mut inputs = refresh_inputs(&self.yard, "subnet-0a subnet-0b");
+        inputs.extend(more);
         let inputs: Vec<(&str, &str)> = inputs
             .iter()
             .map(|(name, value)| (*name, &**value))

@@ -1,13 +1,13 @@
 //! A bare image: its user data, run as cloud-init runs it, fetches the agent, checks it, starts it.
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
+use nix::sys::signal::Signal;
+use sha2::{Digest, Sha256};
 use tests::{
-    binaries::Binaries,
-    story::refresh_inputs,
-    workflow::{Step, Workflow},
-    yard::{Settings, Yard},
+    pool::{PATIENCE, Pool},
+    yard::machines::MachineView,
 };
 
 /// Serves the agent's program on a free port; its address.
@@ -26,77 +26,36 @@ async fn serve(agent: &std::path::Path) -> String {
 }
 
 fn sha256(path: &std::path::Path) -> String {
-    let output = Command::new("sha256sum")
-        .arg(path)
-        .output()
-        .expect("sha256sum runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    text.split_whitespace().next().expect("a sum").to_owned()
+    let sum = Sha256::digest(std::fs::read(path).expect("the agent's program"));
+    sum.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
-async fn provision(sum: Option<String>, script: &str) -> (Step, String) {
-    let binaries = Binaries::build().expect("the programs build");
-    let settings = Settings::new(&binaries.agent, &binaries.runner);
-    let yard = Yard::start(settings).await.expect("the yard starts");
-    let url = serve(&binaries.agent).await;
-    let sum = sum.unwrap_or_else(|| sha256(&binaries.agent));
-    let mut inputs = refresh_inputs(&yard, "subnet-0a");
-    inputs.extend([
+/// A pool of bare images, whose agent has this checksum, if not its own.
+async fn pool(sum: Option<String>, script: &str) -> Pool {
+    let pool = Pool::new(Duration::ZERO).await;
+    let agent = &pool.binaries.agent;
+    let sum = sum.unwrap_or_else(|| sha256(agent));
+    let bare = [
         ("ami", "ami-bare0123456789".to_owned()),
-        ("agent-url", url),
+        ("agent-url", serve(agent).await),
         ("agent-sha256", format!("{sum} {sum}")),
         ("pre-runner-script", script.to_owned()),
-    ]);
-    let inputs: Vec<(&str, &str)> = inputs
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
-    let step = Workflow::new(&yard, &binaries, 1)
-        .step("refresh", &inputs)
-        .await
-        .expect("it runs");
+    ];
+    let step = pool.refresh_with(bare).await;
     assert_eq!(step.code, 0, "{}", step.log);
-    let run = Workflow::new(&yard, &binaries, 2);
-    let running = run.start("provision", &[]).expect("it starts");
-    let console = if sum.starts_with("0000") {
-        // The machine never gets an agent: see what it says instead of waiting for the timeout.
-        let says = |machine: &tests::yard::machines::MachineView| {
-            yard.machines
-                .console(&machine.id)
-                .contains("has not the SHA-256")
-        };
-        let found = yard
-            .machines
-            .wait(Duration::from_secs(30), |all| all.iter().any(says))
-            .await;
-        assert!(found.is_ok(), "no machine said why");
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(running.pid().expect("it runs").cast_signed()),
-            nix::sys::signal::Signal::SIGINT,
-        )
-        .expect("a signal");
-        yard.machines
-            .list()
-            .iter()
-            .map(|machine| yard.machines.console(&machine.id))
-            .collect()
-    } else {
-        String::new()
-    };
-    let step = running.finish().await.expect("it ends");
-    yard.stop().await;
-    (step, console)
+    pool
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bare_image_fetches_its_agent() {
-    let (step, _) = provision(None, "echo prepared\n").await;
-    assert_eq!(
-        (step.code, step.number("created")),
-        (0, Some(1)),
-        "{}",
-        step.log
-    );
+    let pool = pool(None, "echo prepared\n").await;
+    let step = pool.provision(2, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(step.number("created"), Some(1), "{}", step.log);
+    pool.yard.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,18 +64,29 @@ async fn a_long_script_reaches_the_machine_compressed() {
         "#!/bin/sh\n{}exit 0\n",
         "echo the same words again and again\n".repeat(1000)
     );
-    let (step, _) = provision(None, &script).await;
-    assert_eq!(
-        (step.code, step.number("created")),
-        (0, Some(1)),
-        "{}",
-        step.log
-    );
+    let pool = pool(None, &script).await;
+    let step = pool.provision(2, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    pool.yard.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_with_another_checksum_is_not_started() {
-    let (step, console) = provision(Some("0".repeat(64)), "").await;
+    let pool = pool(Some("0".repeat(64)), "").await;
+    let step = pool.run(2).start("provision", &[]).expect("it starts");
+    // The machine never gets an agent: see what it says instead of waiting for the timeout.
+    let machines = &pool.yard.machines;
+    let says = |what: &'static str| {
+        move |machine: &MachineView| machines.console(&machine.id).contains(what)
+    };
+    let says_why = says("has not the SHA-256");
+    let found = machines
+        .wait(PATIENCE, |all| all.iter().any(&says_why))
+        .await;
+    assert!(found.is_ok(), "no machine said why");
+    assert!(machines.list().iter().any(says("it was not started")));
+    step.signal(Signal::SIGINT).expect("it runs");
+    let step = step.finish().await.expect("it ends");
     assert_eq!(step.code, 130, "{}", step.log);
-    assert!(console.contains("it was not started"), "{console}");
+    pool.yard.stop().await;
 }

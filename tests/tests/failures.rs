@@ -2,14 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use proto::{state::State, table::Table};
 use tests::{
     pool::{PATIENCE, Pool},
-    story::refresh_inputs,
     workflow::REPOSITORY,
     yard::github::Job,
 };
@@ -130,8 +126,7 @@ async fn a_cancelled_provision_leaves_nothing() {
         .start("provision", &[("instance-count", "2")])
         .expect("provision starts");
     pool.until_alive(2).await;
-    let pid = Pid::from_raw(i32::try_from(step.pid().expect("it runs")).expect("a pid"));
-    kill(pid, Signal::SIGINT).expect("a signal");
+    step.signal(Signal::SIGINT).expect("it runs");
     let cancelled = Instant::now();
     let step = step.finish().await.expect("it ends");
     assert_eq!(step.code, 130, "{}", step.log);
@@ -146,20 +141,8 @@ async fn a_cancelled_provision_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_script_stands_in_the_workflows_log() {
     let pool = Pool::new(Duration::ZERO).await;
-    let mut inputs = refresh_inputs(&pool.yard, "subnet-0a");
-    inputs.push((
-        "pre-runner-script",
-        "echo the disk is full >&2\nexit 3\n".to_owned(),
-    ));
-    let inputs: Vec<(&str, &str)> = inputs
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
-    let step = pool
-        .run(1)
-        .step("refresh", &inputs)
-        .await
-        .expect("refresh runs");
+    let script = "echo the disk is full >&2\nexit 3\n".to_owned();
+    let step = pool.refresh_with([("pre-runner-script", script)]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let step = pool.provision(61, "1").await;
     assert_eq!(step.code, 1, "{}", step.log);

@@ -20,22 +20,17 @@ pub(super) fn count(machines: usize) -> String {
 
 /// A provision's machines, and where its time went.
 pub(super) fn success(provisioned: &Provisioned) -> String {
-    let Provisioned {
-        label,
-        machines,
-        took,
-        phases,
-    } = provisioned;
-    let reused = machines.iter().filter(|ready| ready.reused).count();
     let mut text = format!(
-        "### Paddock: {} for `{label}` in {}\n\n{reused} reused, {} new.\n\n\
+        "### Paddock: {} for `{}` in {}\n\n{} reused, {} new.\n\n\
          | machine | type | zone | usage | from | seconds to ready |\n\
          |---|---|---|---|---|---:|\n",
-        count(machines.len()),
-        human(*took),
-        machines.len() - reused,
+        count(provisioned.machines.len()),
+        provisioned.label,
+        human(provisioned.took),
+        provisioned.reused(),
+        provisioned.created(),
     );
-    for ready in machines {
+    for ready in &provisioned.machines {
         let _ = writeln!(
             text,
             "| `{}` | {} | {} | {} | {} | {:.2} |",
@@ -47,6 +42,7 @@ pub(super) fn success(provisioned: &Provisioned) -> String {
             ready.after.as_secs_f64()
         );
     }
+    let phases = &provisioned.phases;
     let longest = phases.iter().map(|(_, time)| time.as_secs_f64());
     let longest = longest.fold(f64::MIN_POSITIVE, f64::max);
     if !phases.is_empty() {
@@ -140,6 +136,7 @@ mod tests {
             error: &error,
             remedy: Some("do this".into()),
             left: &["a machine".into()],
+            refresh: None,
             code: 3,
         });
         assert!(text.contains("**What to do:** do this."), "{text}");

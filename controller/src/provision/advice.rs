@@ -41,6 +41,9 @@ fn scarce(code: &str) -> Option<&'static str> {
         "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
             "the account's quota for these instance types is used up: ask for more at Service Quotas (EC2, `Running On-Demand` or `All Spot Instance Requests`), or use another usage class or fewer machines"
         }
+        "MaxFleetCountExceeded" => {
+            "the account's quota for fleets is used up: ask for more at Service Quotas (EC2 Fleet), or delete fleets that nobody needs"
+        }
         "MaxSpotInstanceCountExceeded" | "MaxSpotFleetRequestCountExceeded" => {
             "the account's spot quota is used up: ask for more at Service Quotas (EC2, `All Spot Instance Requests`), or set `fallback: on-demand`"
         }
@@ -89,7 +92,9 @@ fn wrong(code: &str) -> Option<&'static str> {
         "InvalidParameterValue"
         | "InvalidParameter"
         | "InvalidParameterCombination"
+        | "InvalidParameterDependency"
         | "MissingParameter"
+        | "UnknownParameter"
         | "ValidationError" => {
             "EC2 cannot use one of the inputs: check `allowed-instance-types`, `max-price`, and what refresh was given"
         }
@@ -102,7 +107,18 @@ fn wrong(code: &str) -> Option<&'static str> {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             "the step's credentials lack a permission: allow ec2:CreateFleet, ec2:RunInstances, ec2:CreateTags and iam:PassRole for the machines' role"
         }
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "the account has never launched spot machines: have an administrator run `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com` once"
+        }
+        "RequestResourceCountExceeded" => {
+            "the request names too much at once: lower `instance-count`, or give refresh fewer `subnet-ids`"
+        }
+        "SecurityGroupsPerInstanceLimitExceeded" | "SecurityGroupsPerInterfaceLimitExceeded" => {
+            "a machine cannot have so many security groups: give refresh fewer `security-group-ids`"
+        }
         "AuthFailure"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignature"
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
@@ -261,6 +277,12 @@ mod tests {
             ("UnauthorizedOperation", Kind::Wrong, "iam:PassRole"),
             ("InvalidFleetConfig", Kind::Wrong, "`resource-class`"),
             ("Unsupported", Kind::Wrong, "zones"),
+            ("MaxFleetCountExceeded", Kind::Scarce, "Service Quotas"),
+            (
+                "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+                Kind::Wrong,
+                "administrator",
+            ),
             ("InvalidAMIID.NotFound", Kind::Wrong, "`ami`"),
             (
                 "InvalidSecurityGroupID.NotFound",

@@ -5,10 +5,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use proto::{
     change::{Assign, Change, Clause},
     instance::UsageClass,
@@ -19,7 +16,8 @@ use proto::{
 };
 use tests::{
     pool::Pool,
-    workflow::{REPOSITORY, Running, Step},
+    story::refresh_inputs,
+    workflow::{REPOSITORY, Step},
     yard::{
         aws::{Fault, FaultKind},
         github::Job,
@@ -34,11 +32,6 @@ fn refused(status: u16, code: &str) -> FaultKind {
         status,
         code: code.to_owned(),
     }
-}
-
-fn signal(step: &Running, signal: Signal) {
-    let pid = step.pid().expect("it runs");
-    kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("a signal");
 }
 
 /// Warms `count` machines by a run of their own.
@@ -360,11 +353,11 @@ async fn a_cancel_at_any_moment_leaves_nothing() {
         } else {
             Signal::SIGINT
         };
-        signal(&step, first);
+        step.signal(first).expect("it runs");
         let cancelled = Instant::now();
         if moment > 100 {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            signal(&step, Signal::SIGINT);
+            step.signal(Signal::SIGINT).expect("it runs");
         }
         let step = step.finish().await.expect("it ends");
         assert_eq!(step.code, 130, "{moment} ms: {}", step.log);
@@ -393,7 +386,7 @@ async fn a_cancel_while_machines_are_claimed_or_committed_leaves_nothing() {
             .start("provision", &[("instance-count", "2")])
             .expect("it starts");
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        signal(&step, Signal::SIGINT);
+        step.signal(Signal::SIGINT).expect("it runs");
         let cancelled = Instant::now();
         let step = step.finish().await.expect("it ends");
         assert!(cancelled.elapsed() < CANCEL_LIMIT, "{moment} ms");
@@ -420,7 +413,7 @@ async fn a_launch_that_never_answers_is_left_for_refresh() {
     pool.yard.aws.inject(hang);
     let step = pool.run(221).start("provision", &[]).expect("it starts");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    signal(&step, Signal::SIGINT);
+    step.signal(Signal::SIGINT).expect("it runs");
     let cancelled = Instant::now();
     let step = step.finish().await.expect("it ends");
     assert!(cancelled.elapsed() < CANCEL_LIMIT);
@@ -443,7 +436,7 @@ async fn what_a_killed_provision_leaves_refresh_or_the_next_attempt_heals() {
             .start("provision", &[("instance-count", "2")])
             .expect("it starts");
         pool.until_alive(2).await;
-        signal(&step, Signal::SIGKILL);
+        step.signal(Signal::SIGKILL).expect("it runs");
         step.finish().await.expect("it ends");
         assert_eq!(pool.alive(), 2);
         // As if its controller had died two minutes ago.
@@ -461,7 +454,7 @@ async fn what_a_killed_provision_leaves_refresh_or_the_next_attempt_heals() {
             rerun.attempt = 2;
             let step = rerun.start("provision", &[]).expect("it starts");
             pool.until_alive(1).await;
-            signal(&step, Signal::SIGINT);
+            step.signal(Signal::SIGINT).expect("it runs");
             assert_eq!(step.finish().await.expect("it ends").code, 130);
         }
         pool.until_alive(0).await;
@@ -473,6 +466,10 @@ async fn what_a_killed_provision_leaves_refresh_or_the_next_attempt_heals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_object_on_stdout() {
     let pool = Pool::new(Duration::ZERO).await;
+    let inputs = refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
+    let inputs = inputs
+        .iter()
+        .map(|(name, value)| (format!("INPUT_{}", name.to_uppercase()), value));
     let command = |mode: &'static str| {
         let mut command = tokio::process::Command::new(&pool.binaries.controller);
         command
@@ -493,6 +490,26 @@ async fn json_is_one_object_on_stdout() {
     assert_eq!(answer["pooled"][0], id);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(log.contains("back in the pool"), "{log}");
+
+    let mut refresh = command("refresh");
+    refresh.envs(inputs);
+    let output = refresh.output().await.expect("it runs");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(answer["exitCode"], 0);
+    assert_eq!(answer["planned"], serde_json::json!([]), "{answer}");
+    let denied = Fault::new(
+        "ec2",
+        "DescribeInstances",
+        refused(403, "UnauthorizedOperation"),
+    );
+    pool.yard.aws.inject(denied);
+    let output = refresh.output().await.expect("it runs");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(answer["exitCode"], 3, "{answer}");
+    let error = answer["failed"][0]["error"].as_str().expect("words");
+    assert!(error.contains("UnauthorizedOperation"), "{error}");
     pool.yard.stop().await;
 }
 

@@ -11,7 +11,7 @@ use tests::{
     yard::aws::{Fault, FaultKind},
 };
 
-use super::{CANCEL_LIMIT, errors, refused, signal, warm};
+use super::{CANCEL_LIMIT, errors, refused, warm};
 
 /// For so long EC2 does not know what it has launched.
 const LAG: Duration = Duration::from_millis(1200);
@@ -40,7 +40,7 @@ async fn a_machine_that_ec2_does_not_know_yet_is_terminated_all_the_same() {
         .start("provision", &[("instance-count", "2")])
         .expect("it starts");
     pool.until_alive(2).await;
-    signal(&step, Signal::SIGINT);
+    step.signal(Signal::SIGINT).expect("it runs");
     let cancelled = Instant::now();
     let step = step.finish().await.expect("it ends");
     assert_eq!(step.code, 130, "{}", step.log);
@@ -126,7 +126,7 @@ async fn a_cancel_while_a_failed_provision_is_taken_back_is_a_cancel() {
         assert!(Instant::now() < deadline, "it never rolled back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    signal(&step, Signal::SIGTERM);
+    step.signal(Signal::SIGTERM).expect("it runs");
     let cancelled = Instant::now();
     let step = step.finish().await.expect("it ends");
     assert_eq!(step.code, 130, "{}", step.log);

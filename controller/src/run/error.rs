@@ -1,0 +1,141 @@
+//! How a command ends that did not do its work.
+
+use crate::{
+    exit::Exit, github::release::LookupError, ports::PortError, provision::ProvisionError,
+    refresh::Report, release, settings::BadInput,
+};
+
+/// Why a command did not get to its work, or did not finish it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error(transparent)]
+    Input(#[from] BadInput),
+    #[error("pool {0} is not there: run `controller refresh` first, and check pool and region")]
+    NoPool(String),
+    #[error("the table was written by a newer Paddock (schema {0}): use that version")]
+    NewerSchema(u32),
+    #[error(transparent)]
+    Table(#[from] proto::table::TableError),
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Provision {
+        #[from]
+        error: ProvisionError,
+    },
+    #[error("the provision failed, and not all of it could be taken back")]
+    Unfinished {
+        #[source]
+        error: ProvisionError,
+        left: Vec<String>,
+    },
+    #[error("the secret that proves who asks GitHub cannot be read")]
+    Secret(#[source] PortError),
+    #[error("it is not known which runner program the machines get")]
+    Runner(#[source] LookupError),
+    #[error("the machines' agents cannot be asked")]
+    Ask(#[source] PortError),
+    #[error("{0} of the machines did not answer")]
+    Unanswered(usize),
+    #[error("some steps of refresh failed")]
+    Steps { report: Report, left: Vec<String> },
+    #[error(transparent)]
+    Release(#[from] release::GiveBackError),
+}
+
+impl RunError {
+    /// How the command ended.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Input(_)
+            | Self::Provision {
+                error: ProvisionError::Input(_),
+            } => Exit::BadInput,
+            Self::Cancelled
+            | Self::Provision {
+                error: ProvisionError::Cancelled | ProvisionError::CancelledFailing(_),
+            } => Exit::Cancelled,
+            Self::Unfinished { .. } | Self::Steps { .. } | Self::Release(_) => Exit::Unfinished,
+            Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::Table(_)
+            | Self::Secret(_)
+            | Self::Runner(_)
+            | Self::Ask(_)
+            | Self::Unanswered(_)
+            | Self::Provision { .. } => Exit::Failed,
+        }
+    }
+
+    /// What is left for refresh.
+    pub(super) fn left(&self) -> &[String] {
+        match self {
+            Self::Unfinished { left, .. } | Self::Steps { left, .. } => left,
+            Self::Input(_)
+            | Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::Table(_)
+            | Self::Secret(_)
+            | Self::Runner(_)
+            | Self::Ask(_)
+            | Self::Unanswered(_)
+            | Self::Cancelled
+            | Self::Provision { .. }
+            | Self::Release(_) => &[],
+        }
+    }
+
+    /// What was done all the same.
+    pub(super) fn done(&self) -> Option<&Report> {
+        match self {
+            Self::Steps { report, .. } => Some(report),
+            Self::Unfinished { .. }
+            | Self::Input(_)
+            | Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::Table(_)
+            | Self::Secret(_)
+            | Self::Runner(_)
+            | Self::Ask(_)
+            | Self::Unanswered(_)
+            | Self::Cancelled
+            | Self::Provision { .. }
+            | Self::Release(_) => None,
+        }
+    }
+
+    /// What to change, where the words do not say so themselves.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Provision { error } | Self::Unfinished { error, .. } => error.remedy(),
+            Self::Table(_) => {
+                Some("check the step's credentials and permissions and the region".to_owned())
+            }
+            Self::Ask(_) => Some(
+                "check that the document Paddock-AgentStatus is in this account and region, and \
+                 that the role may send it"
+                    .to_owned(),
+            ),
+            Self::Unanswered(_) => Some(
+                "see their lines; a machine needs the SSM agent, a role that lets it in, and a way \
+                 to Systems Manager"
+                    .to_owned(),
+            ),
+            Self::Secret(_) => Some(
+                "check its name and region, and that the step's role may read it (and decrypt \
+                 with its key)"
+                    .to_owned(),
+            ),
+            Self::Runner(_) => Some(
+                "run refresh again, or bake the runner program into the image and leave \
+                 `actions-runner-version` out"
+                    .to_owned(),
+            ),
+            Self::Steps { .. } => Some("see their lines above, then run refresh again".to_owned()),
+            Self::Release(_) => {
+                Some("run release again; what it cannot do, refresh will".to_owned())
+            }
+            Self::Input(_) | Self::NoPool(_) | Self::NewerSchema(_) | Self::Cancelled => None,
+        }
+    }
+}
