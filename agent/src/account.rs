@@ -97,11 +97,23 @@ impl Account {
 
     /// A command of the runner, with an environment of its own.
     pub(crate) fn command(&self, program: &Path) -> Command {
+        self.command_behind(Vec::new(), program)
+    }
+
+    /// The same behind another command, which runs as the agent's user.
+    pub(crate) fn command_behind(&self, mut words: Vec<OsString>, program: &Path) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
-        let mut command = match self {
-            Self::Own => Command::new(program),
-            Self::Other(person) => person.command(program),
-        };
+        let enters = Path::new(SETPRIV).exists();
+        if let (Self::Other(person), true) = (self, enters) {
+            words.extend(person.enter());
+        }
+        words.push(program.into());
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        if let (Self::Other(person), false) = (self, enters) {
+            command.uid(person.user).gid(person.group);
+        }
         command.env_clear().env("PATH", path).envs(taken_over());
         match self {
             Self::Own => {
@@ -126,19 +138,15 @@ impl Account {
 }
 
 impl Person {
-    fn command(&self, program: &Path) -> Command {
-        if Path::new(SETPRIV).exists() {
-            let mut command = Command::new(SETPRIV);
-            command
-                .arg(format!("--reuid={}", self.user))
-                .arg(format!("--regid={}", self.group))
-                .args(["--init-groups", "--"])
-                .arg(program);
-            return command;
-        }
-        let mut command = Command::new(program);
-        command.uid(self.user).gid(self.group);
-        command
+    /// What a command line begins with so that it is this user's.
+    fn enter(&self) -> [OsString; 5] {
+        [
+            SETPRIV.into(),
+            format!("--reuid={}", self.user).into(),
+            format!("--regid={}", self.group).into(),
+            "--init-groups".into(),
+            "--".into(),
+        ]
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<Strin
     let occupied = host.is_occupied();
     let warm = async {
         if !occupied {
+            program::protect(host)?;
             program::warm_up(host).await;
         }
         Ok(())
@@ -49,6 +50,7 @@ pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<Strin
     tokio::try_join!(script::once(host, config), warm)?;
     let version = program::find(host, config, occupied).await?;
     if !occupied {
+        program::protect(host)?;
         program::warm_up(host).await;
         manifest::note(host)?;
     }
@@ -67,6 +69,7 @@ mod tests {
             state_dir: folder.join("state"),
             runner_dir: folder.join("runner"),
             runner_user: String::new(),
+            system: crate::host::System::default(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
         };

@@ -1,8 +1,6 @@
 //! Cleaning the machine between two tenants: nothing of the last run is left for the next one.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,20 +10,26 @@ use tokio::process::Command;
 use crate::{
     account::{Account, Person},
     command::{CommandError, run_to_end},
-    files::{FileError, remove},
+    docker,
+    files::FileError,
+    folder::{self, owned_by},
     home,
     host::Machinery,
-    manifest,
+    later, manifest, mounts,
     process::Belongings,
     runner::{self, RunnerError},
 };
 
-/// Where programs leave things.
-const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-const DOCKER: &str = "/usr/bin/docker";
-const DOCKER_SOCKET: &str = "/var/run/docker.sock";
-/// How long one of docker's steps may take.
-const DOCKER_WITHIN: Duration = Duration::from_mins(1);
+/// Where every user may leave things.
+const SHARED: [&str; 6] = [
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    "/dev/mqueue",
+    "/run/lock",
+    "/var/crash",
+];
+const IPCRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// The machine is not clean.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,8 @@ pub(crate) enum CleanError {
     Runner(#[from] RunnerError),
     #[error("processes of the last run do not die: {0:?}")]
     Processes(Vec<i32>),
+    #[error("the runner program in {0} is not what it was at boot: a job changed it")]
+    Changed(String),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -54,20 +60,17 @@ pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
         move || kill(&belongings)
     })
     .await?;
-    runner::forget(host).await?;
-    if account.person().is_some() && Path::new(DOCKER_SOCKET).exists() && Path::new(DOCKER).exists()
-    {
-        docker(host).await?;
+    runner::forget(host)?;
+    if let Some(person) = account.person() {
+        docker::clean(host).await?;
         // What containers held back may be free now.
         blocking(move || kill(&belongings)).await?;
-    }
-    if let Some(person) = account.person() {
-        home::renew(host, person).await?;
+        free(host, person).await?;
     }
     let host = host.clone();
     blocking(move || {
-        manifest::restore(&host, account.owner())?;
-        temporary(&account)
+        host.cage().forget();
+        files(&host, &account)
     })
     .await
 }
@@ -82,89 +85,61 @@ fn kill(belongings: &Belongings) -> Result<(), CleanError> {
     belongings.kill_all(None).map_err(CleanError::Processes)
 }
 
-fn temporary(account: &Account) -> Result<(), CleanError> {
+/// Frees what the kernel keeps of a user.
+async fn free(host: &Machinery, person: &Person) -> Result<(), CommandError> {
+    let kept = later::kept_by_kernel(person);
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let mut command = Command::new("ipcrm");
+    command.args(kept);
+    let what = "freeing shared memory";
+    run_to_end(what, command, &host.log("ipcrm"), IPCRM_WITHIN).await?;
+    Ok(())
+}
+
+fn files(host: &Machinery, account: &Account) -> Result<(), CleanError> {
+    let temporary = temporary(account);
+    let mut folders = temporary.clone();
+    folders.push(host.runner_dir.clone());
+    folders.extend(account.person().map(|person| person.home.clone()));
+    let mounted = mounts::undo(&folders, &manifest::mounted(host))?;
+    let theirs = account.person().map(|person| person.user);
+    // What is cleaned otherwise, should it be in one of these folders.
+    let mut kept = vec![host.runner_dir.clone(), host.state_dir.clone()];
+    kept.extend(account.person().map(|person| person.home.clone()));
+    kept.extend(mounted.clone());
+    for folder in temporary {
+        folder::empty(&folder, &kept, |found| {
+            theirs.is_none_or(|user| owned_by(user)(found))
+        })?;
+    }
+    if let Some(person) = account.person() {
+        later::forget(person)?;
+        home::renew(host, person, &mounted)?;
+    }
+    manifest::restore(host, account.owner(), &mounted)?;
+    if manifest::is_intact(host)? {
+        Ok(())
+    } else {
+        Err(CleanError::Changed(host.runner_dir.display().to_string()))
+    }
+}
+
+/// Where jobs may have left files. With the agent's own user nothing tells whose a file is, except
+/// in a folder that was set apart for this agent.
+fn temporary(account: &Account) -> Vec<PathBuf> {
     let own = std::env::var_os("TMPDIR").map(PathBuf::from);
     match account.person() {
-        Some(person) => {
-            for folder in TEMPORARY.into_iter().map(PathBuf::from).chain(own) {
-                empty(&folder, |metadata| owned_by(person, metadata))?;
-            }
-        }
-        // With the agent's own user nothing tells whose a file is, except in a folder that was
-        // set apart for this agent.
-        None => {
-            if let Some(own) =
-                own.filter(|own| !TEMPORARY.iter().any(|shared| own == Path::new(shared)))
-            {
-                empty(&own, |_| true)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn owned_by(person: &Person, metadata: &fs::Metadata) -> bool {
-    metadata.uid() == person.user
-}
-
-/// Removes the entries of a folder that `is_theirs`.
-fn empty(folder: &Path, is_theirs: impl Fn(&fs::Metadata) -> bool) -> Result<(), CleanError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(FileError::of("look into", folder))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(FileError::of("look into", folder))?;
-        // Gone meanwhile is as good.
-        if entry.metadata().is_ok_and(|metadata| is_theirs(&metadata)) {
-            remove(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes every container, network and volume; images stay, they are what makes a machine warm.
-async fn docker(host: &Machinery) -> Result<(), CleanError> {
-    let steps = [
-        "ids=$(docker ps -aq) && { [ -z \"$ids\" ] || docker rm -f -v $ids; }",
-        "docker network prune -f",
-        // Without -a, newer versions leave named volumes; older ones do not know it.
-        "docker volume prune -a -f || docker volume prune -f",
-    ];
-    for step in steps {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", step]);
-        run_to_end(
-            "cleaning up after containers",
-            command,
-            &host.log("docker"),
-            DOCKER_WITHIN,
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_loses_what_is_theirs_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("long"), "text").unwrap();
-        fs::create_dir(folder.path().join("deep")).unwrap();
-        fs::write(folder.path().join("deep/file"), "").unwrap();
-        fs::write(folder.path().join("keep"), "").unwrap();
-        empty(folder.path(), |metadata| {
-            metadata.is_dir() || metadata.len() > 0
-        })
-        .unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["keep"]);
-        empty(Path::new("/no/such/folder"), |_| true).unwrap();
+        Some(person) => SHARED
+            .map(PathBuf::from)
+            .into_iter()
+            .chain([format!("/run/user/{}", person.user).into()])
+            .chain(own)
+            .collect(),
+        None => own
+            .filter(|own| !SHARED.iter().any(|shared| own == Path::new(shared)))
+            .into_iter()
+            .collect(),
     }
 }

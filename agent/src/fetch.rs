@@ -2,7 +2,7 @@
 
 mod download;
 
-use std::{fs, io, os::unix::fs::lchown, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use proto::{agent_config::Download as Source, time::human};
 use tokio::process::Command;
@@ -12,7 +12,6 @@ use crate::{
     command::{CommandError, run_to_end},
     files::{FileError, remove},
     host::Machinery,
-    runner::RunnerError,
 };
 
 /// The archive has some 200 MB.
@@ -46,8 +45,6 @@ pub(crate) enum FetchError {
     Unpack(#[from] CommandError),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error(transparent)]
-    Account(#[from] RunnerError),
 }
 
 /// Fetches the archive, checks it, and puts the program in place of what was there.
@@ -81,22 +78,8 @@ pub(crate) async fn runner(
         UNPACK_WITHIN,
     )
     .await?;
-    if let Some(person) = host.account().map_err(RunnerError::from)?.person() {
-        own(&new, person.user, person.group).map_err(FileError::of("give away", &new))?;
-    }
     remove(&host.runner_dir)?;
     fs::rename(&new, &host.runner_dir).map_err(FileError::of("move into place", &new))?;
     remove(&archive)?;
-    Ok(())
-}
-
-/// Gives a folder and all in it to a user.
-fn own(path: &Path, user: u32, group: u32) -> io::Result<()> {
-    lchown(path, Some(user), Some(group))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            own(&entry?.path(), user, group)?;
-        }
-    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Small files that are whole or not there.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     io::{Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
@@ -23,6 +24,11 @@ impl FileError {
     pub(crate) fn of(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { what, path, source }
+    }
+
+    /// What kind of trouble it is.
+    pub(crate) fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
     }
 }
 
@@ -101,6 +107,14 @@ pub(crate) fn give(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Resu
         }
     };
     write().map_err(FileError::of("write", path))
+}
+
+/// Bytes as people compare them.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Removes a file or a whole folder; that it is not there is as good.

@@ -14,7 +14,9 @@ use tokio::{process::Command, sync::mpsc::UnboundedSender};
 
 use crate::{
     account::{Account, NoAccount},
-    boot, clean, contact, examine,
+    boot,
+    cage::Cage,
+    clean, contact, examine,
     files::{FileError, read_json, write_json},
     listen,
     machine::{Ages, Event, ListenerId, Saved, Tenant, Vitals},
@@ -35,10 +37,33 @@ pub struct Machinery {
     pub runner_dir: PathBuf,
     /// As whom jobs run; empty: as the agent itself.
     pub runner_user: String,
+    /// Where other programs of this machine keep theirs.
+    pub system: System,
     /// Which machine this is.
     pub instance: InstanceId,
     /// Where Docker listens, if jobs need it.
     pub docker: Option<PathBuf>,
+}
+
+/// Where other programs of this machine keep theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct System {
+    /// What a new home holds.
+    pub skeleton: PathBuf,
+    /// Docker's client.
+    pub docker: PathBuf,
+    /// There while Docker runs.
+    pub docker_socket: PathBuf,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            skeleton: "/etc/skel".into(),
+            docker: "/usr/bin/docker".into(),
+            docker_socket: "/var/run/docker.sock".into(),
+        }
+    }
 }
 
 /// What is remembered, and of which machine: an image made from a used machine carries the file.
@@ -69,9 +94,21 @@ impl Machinery {
         Account::find(&self.runner_user)
     }
 
+    pub(crate) fn cage(&self) -> Cage {
+        Cage::of(&self.instance)
+    }
+
     /// The runner program, ready to be given its arguments.
     pub(crate) fn runner_command(&self, account: &Account) -> Command {
-        let mut command = account.command(&self.listener_program());
+        self.prepared(account.command(&self.listener_program()))
+    }
+
+    /// The same, to live in its cage.
+    pub(crate) fn caged_runner_command(&self, account: &Account) -> Command {
+        self.prepared(account.command_behind(self.cage().enter(), &self.listener_program()))
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
         command
             .current_dir(&self.runner_dir)
             .env(MARK, self.instance.as_str());
@@ -90,6 +127,7 @@ impl Machinery {
         Belongings {
             mark: format!("{MARK}={}", self.instance),
             user: account.person().map(|person| person.user),
+            group: self.cage().group().map(Path::to_owned),
             agent: Some(process::this()),
         }
     }

@@ -107,7 +107,7 @@ fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
         Ok((file.try_clone()?, file))
     };
     let (out, err) = open().map_err(|error| format!("{}: {error}", log.display()))?;
-    host.runner_command(&account)
+    host.caged_runner_command(&account)
         .arg("run")
         .env(DEPRECATED, "1")
         .stdin(Stdio::null())

@@ -3,27 +3,42 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{self, FileError, read_json, remove, write_json},
+    files::{self, FileError, read_json, write_json},
+    folder,
     host::Machinery,
+    mounts, protect,
     runner::CONFIGURATION,
 };
 
 /// Made by the runner and its jobs, whoever made them first.
-const PASSING: [&str; 2] = ["_work", "_diag"];
+pub(crate) const PASSING: [&str; 2] = ["_work", "_diag"];
 /// Short files that steer every job: a job could leave one for the next.
 const STEERING: [&str; 2] = [".env", ".path"];
+
+/// Whether an entry of the runner's folder is not part of the program.
+pub(crate) fn is_passing(name: &str) -> bool {
+    [&PASSING[..], &STEERING, &CONFIGURATION]
+        .concat()
+        .contains(&name)
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Manifest {
     names: BTreeSet<String>,
     /// The image's own steering files.
     texts: BTreeMap<String, String>,
+    /// What tells a change of the program.
+    #[serde(default)]
+    fingerprint: Option<String>,
+    /// Where something was mounted.
+    #[serde(default)]
+    mounts: Vec<PathBuf>,
 }
 
 fn file(host: &Machinery) -> std::path::PathBuf {
@@ -35,6 +50,8 @@ pub(crate) fn note(host: &Machinery) -> Result<(), FileError> {
     let mut manifest = Manifest {
         names: names(&host.runner_dir)?.into_iter().collect(),
         texts: BTreeMap::new(),
+        fingerprint: Some(protect::fingerprint(&host.runner_dir)?),
+        mounts: mounts::points()?,
     };
     for name in STEERING {
         if let Some(bytes) = files::read_own(&host.runner_dir.join(name))? {
@@ -45,21 +62,35 @@ pub(crate) fn note(host: &Machinery) -> Result<(), FileError> {
     write_json(&file(host), &manifest, 0o600)
 }
 
-/// Removes what is not noted. Without a note only what certainly is a job's.
-pub(crate) fn restore(host: &Machinery, owner: Option<(u32, u32)>) -> Result<(), FileError> {
-    let manifest: Option<Manifest> = read_json(&file(host)).unwrap_or_else(|error| {
+fn read(host: &Machinery) -> Option<Manifest> {
+    read_json(&file(host)).unwrap_or_else(|error| {
         tracing::warn!("{}", crate::ports::chain(&error));
         None
-    });
+    })
+}
+
+/// Where something was mounted when the machine had booted.
+pub(crate) fn mounted(host: &Machinery) -> Vec<PathBuf> {
+    read(host).unwrap_or_default().mounts
+}
+
+/// Removes what is not noted. Without a note only what certainly is a job's. What is mounted there
+/// stays, empty.
+pub(crate) fn restore(
+    host: &Machinery,
+    owner: Option<(u32, u32)>,
+    mounted: &[PathBuf],
+) -> Result<(), FileError> {
+    let clear = |name: &str| folder::clear(&host.runner_dir.join(name), mounted);
     for name in CONFIGURATION.into_iter().chain(PASSING).chain(STEERING) {
-        remove(&host.runner_dir.join(name))?;
+        clear(name)?;
     }
-    let Some(manifest) = manifest else {
+    let Some(manifest) = read(host) else {
         return Ok(());
     };
     for name in names(&host.runner_dir)? {
         if !manifest.names.contains(&name) {
-            remove(&host.runner_dir.join(name))?;
+            clear(&name)?;
         }
     }
     for (name, text) in &manifest.texts {
@@ -67,6 +98,15 @@ pub(crate) fn restore(host: &Machinery, owner: Option<(u32, u32)>) -> Result<(),
         files::give(&path, text.as_bytes(), owner)?;
     }
     Ok(())
+}
+
+/// Whether the program is still what it was when the machine had booted.
+pub(crate) fn is_intact(host: &Machinery) -> Result<bool, FileError> {
+    let noted = read(host).and_then(|manifest| manifest.fingerprint);
+    Ok(match noted {
+        Some(noted) => protect::fingerprint(&host.runner_dir)? == noted,
+        None => true,
+    })
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, FileError> {
@@ -89,6 +129,7 @@ mod tests {
             state_dir: folder.path().join("state"),
             runner_dir: folder.path().join("runner"),
             runner_user: String::new(),
+            system: crate::host::System::default(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
         };
@@ -102,7 +143,8 @@ mod tests {
         fs::write(runner(".path"), "/harm").unwrap();
         fs::write(runner("odd"), "").unwrap();
         std::os::unix::fs::symlink(folder.path(), runner("_diag")).unwrap();
-        restore(&host, None).unwrap();
+        restore(&host, None, &[]).unwrap();
+        assert!(is_intact(&host).unwrap());
         assert_eq!(fs::read_to_string(runner(".env")).unwrap(), "A=image");
         let mut left = names(&host.runner_dir).unwrap();
         left.sort();

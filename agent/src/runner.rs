@@ -21,7 +21,7 @@ const REMOVE_WITHIN: Duration = Duration::from_mins(1);
 /// How long local steps of the runner may take: a start of .NET and little else.
 const LOCAL_WITHIN: Duration = Duration::from_secs(30);
 
-/// What `configure` writes. `remove --local` leaves the migrated ones.
+/// What `configure` writes, and what the runner makes of it later.
 pub(crate) const CONFIGURATION: [&str; 5] = [
     ".runner",
     ".credentials",
@@ -130,7 +130,7 @@ pub(crate) async fn configure(
     within: Duration,
 ) -> Result<(), RunnerError> {
     purge(host, None).await?;
-    forget(host).await?;
+    forget(host)?;
     let mut command = host.runner_command(&host.account()?);
     command
         .args(["configure", "--unattended", "--url", url])
@@ -171,17 +171,10 @@ pub(crate) async fn remove(
     Ok(())
 }
 
-/// Makes the runner forget its registration, if it has one, without telling GitHub.
-pub(crate) async fn forget(host: &Machinery) -> Result<(), RunnerError> {
-    let files = CONFIGURATION.map(|file| host.runner_dir.join(file));
-    if files.iter().any(|file| file.symlink_metadata().is_ok()) {
-        let mut command = host.runner_command(&host.account()?);
-        command.args(["remove", "--local"]);
-        let what = "the runner's remove --local";
-        run_to_end(what, command, &host.log("forget"), LOCAL_WITHIN).await?;
-    }
-    for file in files {
-        files::remove(&file)?;
-    }
-    Ok(())
+/// Makes the runner forget its registration, if it has one, without telling GitHub: these files are
+/// all that `remove --local` deletes.
+pub(crate) fn forget(host: &Machinery) -> Result<(), FileError> {
+    CONFIGURATION
+        .iter()
+        .try_for_each(|file| files::remove(&host.runner_dir.join(file)))
 }

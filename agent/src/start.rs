@@ -16,7 +16,7 @@ use crate::{
     cli::Settings,
     clock::AwsClock,
     files::FileError,
-    host::{Machinery, make_private},
+    host::{Machinery, System, make_private},
     imds::Imds,
     ports::{Cause, Identity, Metadata, Power, chain},
     power::PowerProgram,
@@ -70,6 +70,10 @@ pub async fn start(
             state_dir: settings.state_dir.clone(),
             runner_dir: settings.runner_dir.clone(),
             runner_user: settings.runner_user.clone(),
+            system: System {
+                docker_socket: settings.docker.clone(),
+                ..System::default()
+            },
             instance: identity.arn.id().clone(),
             docker: config.docker.then(|| settings.docker.clone()),
         }),

@@ -60,7 +60,8 @@ asset=$(jq --exit-status --arg arch "$runner_arch" \
 sha256=$(jq --raw-output '.digest | ltrimstr("sha256:")' <<<"$asset")
 fetch "$work/runner.tar.gz" "$(jq --raw-output .browser_download_url <<<"$asset")"
 sha256sum --check --strict <<<"$sha256  $work/runner.tar.gz"
-tar --extract --gzip --file "$work/runner.tar.gz" --directory /opt/paddock/runner
-chown --recursive runner:runner /opt/paddock/runner
+# Root's, as the agent would make it: jobs use it and cannot change it.
+tar --extract --gzip --no-same-owner --file "$work/runner.tar.gz" --directory /opt/paddock/runner \
+    --no-overwrite-dir
 # Loads every assembly once, so that the first job does not wait for the disk.
 runuser --user runner -- /opt/paddock/runner/bin/Runner.Listener warmup

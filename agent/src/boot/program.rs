@@ -6,11 +6,12 @@ use proto::agent_config::AgentConfig;
 
 use super::BootError;
 use crate::{
+    account::Account,
     command::run_to_end,
     fetch,
     files::{self, read_json, write_json},
     host::Machinery,
-    runner,
+    protect, runner,
 };
 
 /// How long loading all of the program may take, from a disk that fetches what is read.
@@ -46,6 +47,17 @@ pub(super) async fn find(
             found,
             wanted: wanted.version.clone(),
         })
+    }
+}
+
+/// Puts the program out of reach of jobs that have a user of their own.
+pub(super) fn protect(host: &Machinery) -> Result<(), BootError> {
+    match host.account() {
+        Ok(Account::Other(person)) if host.runner_dir.exists() => {
+            Ok(protect::protect(&host.runner_dir, &person)?)
+        }
+        // Who is missing is said when the program is asked for its version.
+        Ok(Account::Own | Account::Other(_)) | Err(_) => Ok(()),
     }
 }
 

@@ -4,7 +4,6 @@
 //! the next try, this agent's or a later one's, asks for the rest of just that version.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -18,7 +17,7 @@ use reqwest::{
 use sha2::{Digest, Sha256};
 
 use super::FetchError;
-use crate::files::{FileError, remove};
+use crate::files::{FileError, hexadecimal, remove};
 
 /// Silence after which a connection is given up.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -242,10 +241,7 @@ fn sha256(path: &Path) -> io::Result<String> {
             read => sum.update(&bytes[..read]),
         }
     }
-    Ok(sum.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(hexadecimal(&sum.finalize()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use nix::{
 };
 
 use super::{LOOK, Stat, all, has_user, is_alive, reap_one, this};
-use crate::machine::ListenerId;
+use crate::{cage, machine::ListenerId};
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,13 +25,16 @@ pub(crate) struct Belongings {
     pub(crate) mark: String,
     /// The user that only the runner has, if there is such.
     pub(crate) user: Option<u32>,
+    /// The control group that the runner lives in, if there is such.
+    pub(crate) group: Option<PathBuf>,
     /// The agent, all of whose descendants are a job's: what detached itself comes back to it, for
     /// it is a subreaper.
     pub(crate) agent: Option<i32>,
 }
 
 impl Belongings {
-    /// Those that carry the mark or have the user, and all descendants of those and of the agent.
+    /// Those that are in the group, carry the mark or have the user, and all descendants of those
+    /// and of the agent.
     fn find(&self) -> BTreeMap<i32, Stat> {
         let all = all();
         let own = this();
@@ -39,6 +43,9 @@ impl Belongings {
             .copied()
             .filter(|pid| *pid != own && self.bears(*pid))
             .collect();
+        if let Some(group) = &self.group {
+            found.extend(cage::members(group).into_iter().filter(|pid| *pid != own));
+        }
         loop {
             let more: Vec<i32> = all
                 .iter()
@@ -100,6 +107,9 @@ impl Belongings {
     ///
     /// The processes that would not die.
     pub(crate) fn kill_all(&self, spared: Option<ListenerId>) -> Result<(), Vec<i32>> {
+        if let Some(group) = self.group.as_ref().filter(|_| spared.is_none()) {
+            cage::kill(group);
+        }
         let mut waited = Duration::ZERO;
         loop {
             let mut found = self.find();
@@ -167,6 +177,7 @@ mod tests {
         Belongings {
             mark: format!("PADDOCK_TEST_{mark}={}", this()),
             user: None,
+            group: None,
             agent: None,
         }
     }

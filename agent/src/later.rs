@@ -1,0 +1,101 @@
+//! What a user left outside of all folders: things to be done later, and things that the kernel
+//! keeps.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    account::Person,
+    files::{FileError, remove},
+};
+
+/// Where crontabs, mail and the wish to be served without being logged in are kept, each in a file
+/// with the user's name.
+const NAMED: [&str; 5] = [
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron",
+    "/var/spool/mail",
+    "/var/mail",
+    "/var/lib/systemd/linger",
+];
+/// Where `at` keeps its jobs, each in a file that its user owns.
+const OWNED: [&str; 3] = [
+    "/var/spool/cron/atjobs",
+    "/var/spool/at",
+    "/var/spool/atjobs",
+];
+
+/// Forgets what the user wanted done later.
+pub(crate) fn forget(person: &Person) -> Result<(), FileError> {
+    for folder in NAMED {
+        let file = Path::new(folder).join(&person.name);
+        // A user may be called as one of the folders here are.
+        if fs::symlink_metadata(&file).is_ok_and(|found| !found.is_dir()) {
+            remove(&file)?;
+        }
+    }
+    for folder in OWNED {
+        // There may be no such folder.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry
+                .metadata()
+                .is_ok_and(|found| found.uid() == person.user)
+            {
+                remove(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What System V's interprocess communication keeps of a user after all of its processes: the
+/// options that make `ipcrm` remove it.
+pub(crate) fn kept_by_kernel(person: &Person) -> Vec<String> {
+    [("shm", "-m"), ("msg", "-q"), ("sem", "-s")]
+        .into_iter()
+        .flat_map(|(kind, option)| {
+            let path: PathBuf = ["/proc/sysvipc", kind].iter().collect();
+            // A kernel without it has no such file.
+            let table = fs::read_to_string(path).unwrap_or_default();
+            ids_of(&table, person.user)
+                .into_iter()
+                .flat_map(move |id| [option.to_owned(), id])
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The second column of the lines whose `uid` column has the user.
+fn ids_of(table: &str, user: u32) -> Vec<String> {
+    let mut lines = table.lines().map(str::split_whitespace);
+    let column = lines
+        .next()
+        .and_then(|mut names| names.position(|name| name == "uid"));
+    let Some(column) = column else {
+        return Vec::new();
+    };
+    lines
+        .filter_map(|fields| {
+            let fields: Vec<&str> = fields.collect();
+            let theirs = fields.get(column)?.parse() == Ok(user);
+            theirs.then(|| fields.get(1).map(ToString::to_string))?
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_share_of_the_kernels_table_is_told() {
+        let table = "       key      shmid perms  size  cpid  lpid nattch   uid   gid\n\
+                              0          3  1600  4096    10    10      1  1001  1001\n\
+                              7          5  1600  4096    10    10      1  1002  1001\n";
+        assert_eq!(ids_of(table, 1002), ["5"]);
+        assert_eq!(ids_of("", 1002), Vec::<String>::new());
+    }
+}

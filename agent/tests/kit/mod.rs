@@ -1,0 +1,171 @@
+//! One machine: the real loop, real processes, and a table in memory.
+
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+
+use agent::{
+    host::{Machinery, System, make_private},
+    imds::Imds,
+    power::PowerProgram,
+    run::{World, run},
+    status::StatusFile,
+};
+use proto::{
+    agent_config::AgentConfig,
+    ids::{InstanceArn, Label},
+    instance::{InstanceRecord, Secret},
+    signal::Signal,
+    state::Transition,
+    table::{Outcome, Table, memory::MemoryTable},
+    time::{Clock, SystemClock},
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+
+/// A machine in a folder, with a runner that the test brings.
+pub(crate) struct Life {
+    folder: tempfile::TempDir,
+    pub(crate) table: Arc<MemoryTable>,
+    pub(crate) arn: InstanceArn,
+    pub(crate) user: String,
+    pub(crate) system: System,
+}
+
+pub(crate) type Agent = (JoinHandle<()>, oneshot::Sender<()>);
+
+impl Life {
+    pub(crate) fn new(runner: &str) -> Self {
+        // Fails when there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        // Nobody else's: what the agent does to its machine's processes is done by this name.
+        let id = std::process::id();
+        let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/i-{id:017x}");
+        let life = Self {
+            folder,
+            table: Arc::new(MemoryTable::default()),
+            arn: InstanceArn::try_from(arn).unwrap(),
+            user: String::new(),
+            system: System::default(),
+        };
+        fs::create_dir_all(life.path("runner/bin")).unwrap();
+        life.program("runner/bin/Runner.Listener", runner);
+        let off = format!("#!/bin/sh\n: >{}\n", life.path("off").display());
+        life.program("poweroff", &off);
+        make_private(&life.path("state")).unwrap();
+        life
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn program(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub(crate) fn start(&self) -> Agent {
+        let marker = self.path("script-ran");
+        let config: AgentConfig = serde_json::from_value(serde_json::json!({
+            "v": 1, "pool": "p", "table": "t", "region": "r", "githubUrl": "https://github.com/a/b",
+            "preRunnerScript": format!("echo ran >>{}", marker.display()),
+            "times": { "heartbeat": 0.2, "look": 0.02 },
+        }))
+        .unwrap();
+        let world = World {
+            table: self.table.clone(),
+            host: Arc::new(Machinery {
+                state_dir: self.path("state"),
+                runner_dir: self.path("runner"),
+                runner_user: self.user.clone(),
+                system: self.system.clone(),
+                instance: self.arn.id().clone(),
+                docker: None,
+            }),
+            metadata: Arc::new(Imds::new("http://127.0.0.1:9").unwrap()),
+            power: Arc::new(PowerProgram::new(self.path("poweroff"))),
+            clock: Arc::new(SystemClock),
+            machine_clock: Arc::new(SystemClock),
+            started: Instant::now(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let (arn, status) = (self.arn.clone(), StatusFile::of(&self.path("state")));
+        let agent = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            run(world, config, arn, &status, stopped).await;
+        });
+        (agent, stop)
+    }
+
+    pub(crate) async fn insert(&self) {
+        let now = SystemClock.now();
+        let record = serde_json::from_value(serde_json::json!({
+            "pk": self.arn, "state": "created", "generation": 1, "since": now, "createdAt": now,
+            "resourceClass": "large", "instanceType": "m6i.large", "zone": "us-east-1a",
+            "usageClass": "on-demand", "cpu": 2, "mmem": 4096, "templateVersion": 1,
+            "threshold": now + Duration::from_mins(5),
+        }))
+        .unwrap();
+        self.table.insert_instance(&record).await.unwrap();
+    }
+
+    /// Lets the machine boot and be pooled.
+    pub(crate) async fn pool(&self) {
+        self.insert().await;
+        self.until("booted", |r| r.says(Signal::Ok)).await;
+        self.step(Transition::Pool {
+            generation: 1,
+            healthy_within: Duration::from_secs(15),
+            idle_time: Duration::from_mins(7),
+        })
+        .await;
+        self.until("known to be clean", |r| r.says(Signal::RemoveRegOk))
+            .await;
+    }
+
+    pub(crate) async fn step(&self, step: Transition) -> InstanceRecord {
+        let change = step.change(SystemClock.now());
+        match self
+            .table
+            .change_instance(&self.arn, &change)
+            .await
+            .unwrap()
+        {
+            Outcome::Applied(record) => record,
+            Outcome::Conflict(record) => panic!("{step:?} of {record:?}"),
+        }
+    }
+
+    pub(crate) async fn record(&self) -> InstanceRecord {
+        self.table.instance(&self.arn).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn until(&self, what: &str, reached: impl Fn(&InstanceRecord) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !reached(&self.record().await) {
+            assert!(
+                Instant::now() < deadline,
+                "not {what}: {:?}",
+                self.record().await
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub(crate) fn claim(label: &Label) -> Transition {
+    Transition::Claim {
+        label: label.clone(),
+        token: Secret::new("register"),
+        timeout: Duration::from_secs(30),
+    }
+}
+
+/// While a job runs there is no token to see.
+pub(crate) fn release(label: &Label, token: Option<&str>) -> Transition {
+    Transition::Release {
+        label: label.clone(),
+        generation: None,
+        token: token.map(Secret::new),
+        idle_time: Duration::from_mins(7),
+    }
+}
