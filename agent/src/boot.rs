@@ -72,6 +72,7 @@ mod tests {
             system: crate::host::System::default(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
+            jobs_may_use_role: false,
         };
         fs::create_dir_all(&host.state_dir).unwrap();
         fs::create_dir_all(host.runner_dir.join("bin")).unwrap();

@@ -1,6 +1,11 @@
 //! The command line.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use proto::time::{Clock, SystemClock};
@@ -8,12 +13,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
-use tracing_subscriber::EnvFilter;
 
 use crate::{
+    drain, journal,
     ports::{Cause, chain},
     start::start,
-    status::StatusFile,
+    status::{Snapshot, StatusFile},
 };
 
 /// All is well.
@@ -40,6 +45,8 @@ enum Command {
     Run(Settings),
     /// Shows what the running daemon is doing
     Status(StatusArgs),
+    /// Lets this machine end its present run and take no new one
+    Drain(DrainArgs),
     /// Prints the version
     Version,
 }
@@ -89,6 +96,16 @@ struct StatusArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct DrainArgs {
+    /// Where the agent keeps what it must remember
+    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    state_dir: PathBuf,
+    /// Let it take new runs again
+    #[arg(long)]
+    undo: bool,
+}
+
 const DEFAULT_STATE: &str = "/var/lib/paddock";
 
 /// Runs the program with these arguments.
@@ -105,6 +122,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Run(settings) => daemon(&settings).map(|()| EXIT_WELL),
         Command::Status(args) => show_status(&args),
+        Command::Drain(args) => drain(&args),
         Command::Version => print(env!("CARGO_PKG_VERSION")).map(|()| EXIT_WELL),
     };
     ExitCode::from(result.unwrap_or_else(|cause| {
@@ -114,14 +132,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn daemon(settings: &Settings) -> Result<(), Cause> {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    journal::begin();
     // Fails when there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_current_thread()
@@ -143,11 +154,7 @@ fn daemon(settings: &Settings) -> Result<(), Cause> {
 }
 
 fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
-    let file = StatusFile::of(&args.state_dir);
-    let snapshot = file.read().map_err(|error| chain(&error))?;
-    let Some(snapshot) = snapshot.filter(crate::status::Snapshot::is_running) else {
-        let folder = args.state_dir.display();
-        eprintln!("agent: no agent runs with the state folder {folder}");
+    let Some(snapshot) = running(&args.state_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
     };
     let now = SystemClock.now();
@@ -160,6 +167,32 @@ fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
         None => EXIT_WELL,
         Some(_) => EXIT_UNWELL,
     })
+}
+
+/// What the agent with this state folder says of itself; none, and said so, when none runs.
+fn running(state_dir: &Path) -> Result<Option<Snapshot>, Cause> {
+    let snapshot = StatusFile::of(state_dir)
+        .read()
+        .map_err(|error| chain(&error))?
+        .filter(Snapshot::is_running);
+    if snapshot.is_none() {
+        let folder = state_dir.display();
+        eprintln!("agent: no agent runs with the state folder {folder}");
+    }
+    Ok(snapshot)
+}
+
+fn drain(args: &DrainArgs) -> Result<u8, Cause> {
+    if running(&args.state_dir)?.is_none() {
+        return Ok(EXIT_NOT_RUNNING);
+    }
+    drain::wish(&args.state_dir, !args.undo).map_err(|error| chain(&error))?;
+    print(if args.undo {
+        "this machine takes new runs again within seconds"
+    } else {
+        "this machine takes no new run; it is terminated after its present one, or when its idle time is over"
+    })?;
+    Ok(EXIT_WELL)
 }
 
 fn print(text: &str) -> Result<(), Cause> {

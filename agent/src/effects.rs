@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use proto::{
     agent_config::AgentConfig,
     ids::InstanceArn,
-    table::{Outcome, Table, TableError},
+    table::{Outcome, Table, TableError, TableErrorKind},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -123,6 +123,20 @@ impl Effects {
     }
 }
 
+/// What an operator can do about it.
+fn advice(error: &TableError) -> &'static str {
+    match error.kind {
+        TableErrorKind::NoTable => {
+            "; `controller refresh` makes it; is it in another region than the user data says?"
+        }
+        TableErrorKind::Denied => {
+            "; has the instance profile its role, and the role the policy of a machine?"
+        }
+        TableErrorKind::Malformed => "; do agent and controller fit together?",
+        TableErrorKind::Unavailable => "",
+    }
+}
+
 async fn ask(table: &dyn Table, arn: &InstanceArn, call: Call) -> Result<Answer, String> {
     let answer = async {
         match call {
@@ -143,7 +157,7 @@ async fn ask(table: &dyn Table, arn: &InstanceArn, call: Call) -> Result<Answer,
         }
     };
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
-        Ok(result) => result.map_err(|error: TableError| chain(&error)),
+        Ok(result) => result.map_err(|error| chain(&error) + advice(&error)),
         Err(_) => Err(format!(
             "the table did not answer within {}",
             proto::time::human(ANSWER_WITHIN)

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    drain,
     host::Machinery,
     machine::{Disk, ListenerId, Vitals},
     ports::{Cause, chain},
@@ -55,6 +56,7 @@ fn look(host: &Machinery, listener: Option<ListenerId>) -> Result<Vitals, Cause>
         None => None,
     };
     Ok(Vitals {
+        drained: drain::is_wanted(&host.state_dir),
         disks: disks?,
         memory: Some(system.available_memory()),
         runner_built: modified(&host.listener_program())

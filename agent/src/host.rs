@@ -16,7 +16,7 @@ use crate::{
     account::{Account, NoAccount},
     boot,
     cage::Cage,
-    clean, contact, examine,
+    clean, contact, examine, fence,
     files::{FileError, read_json, write_json},
     listen,
     machine::{Ages, Event, ListenerId, Saved, Tenant, Vitals},
@@ -43,6 +43,8 @@ pub struct Machinery {
     pub instance: InstanceId,
     /// Where Docker listens, if jobs need it.
     pub docker: Option<PathBuf>,
+    /// Whether jobs may reach the metadata service, and with it the machine's role.
+    pub jobs_may_use_role: bool,
 }
 
 /// Where other programs of this machine keep theirs.
@@ -181,6 +183,7 @@ impl Machinery {
 #[async_trait]
 impl Host for Machinery {
     async fn boot(&self, config: &AgentConfig) -> Result<String, Cause> {
+        fence::close(self).await.map_err(|error| chain(&error))?;
         boot::boot(self, config)
             .await
             .map_err(|error| chain(&error))
@@ -193,6 +196,8 @@ impl Host for Machinery {
         token: &Secret,
         within: Duration,
     ) -> Result<(), Cause> {
+        // A job with `sudo` may have opened it.
+        fence::close(self).await.map_err(|error| chain(&error))?;
         runner::configure(self, url, tenant, token, within)
             .await
             .map_err(|error| chain(&error))

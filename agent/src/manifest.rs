@@ -132,6 +132,7 @@ mod tests {
             system: crate::host::System::default(),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
+            jobs_may_use_role: false,
         };
         let runner = |name: &str| host.runner_dir.join(name);
         fs::create_dir_all(&host.state_dir).unwrap();

@@ -7,9 +7,11 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     effects::Effects,
+    journal::Names,
     machine::{Event, Machine, Now},
     ports::{Host, Metadata, Power},
     status::{Snapshot, StatusFile},
+    supervisor::Supervisor,
     watch,
 };
 
@@ -73,7 +75,9 @@ pub async fn run(
     let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
     let mut machine =
         Machine::new(config.clone(), arn.clone(), saved).continuing(ages, world.now());
-    let mut shown = None;
+    let mut shown: Option<Snapshot> = None;
+    let mut supervisor = Supervisor::new();
+    let mut names = Names::new(arn.id());
     let mut kept = earlier.map(|_| machine.silences());
 
     for effect in machine.start(world.now()) {
@@ -83,6 +87,7 @@ pub async fn run(
     loop {
         let snapshot = Snapshot::of(&machine, &config, &arn, since);
         if shown.as_ref() != Some(&snapshot) {
+            supervisor.say(&snapshot.phase);
             status.write(&snapshot);
             shown = Some(snapshot);
         }
@@ -91,7 +96,10 @@ pub async fn run(
             world.host.keep(silences.ages(world.now()));
             kept = Some(silences);
         }
-        let wake = machine.wake().min(world.now().mono + LONGEST_SLEEP);
+        let now = world.now();
+        supervisor.turned(now.mono, machine.stands_still(now));
+        let sleep = LONGEST_SLEEP.min(supervisor.longest_sleep());
+        let wake = machine.wake().min(now.mono + sleep);
         let event = tokio::select! {
             // In this order, not by lot: a simulation replays what happened here. What is first
             // cannot starve the others: a shutdown comes once, and an event may always come
@@ -105,6 +113,10 @@ pub async fn run(
             // Cancel-safe: only time passes.
             () = tokio::time::sleep_until(world.started + wake) => Event::Tick,
         };
+        if let Event::Table(Ok(answer)) = &event {
+            // Before anything is decided from it, and said about that.
+            names.see(answer.record.as_deref());
+        }
         for effect in machine.on(event, world.now()) {
             effects.perform(effect);
         }

@@ -22,6 +22,7 @@ use crate::{
     power::PowerProgram,
     run::{World, run},
     status::{Snapshot, StatusFile},
+    supervisor::{self, Supervisor},
 };
 
 /// The first pause between two tries; doubled from then on.
@@ -47,13 +48,15 @@ pub async fn start(
     // Closed, and so unlocked, with this process; what it starts does not inherit it.
     let _lock = lock(&settings.state_dir)?;
     let status = StatusFile::of(&settings.state_dir);
+    let mut supervisor = Supervisor::new();
+    supervisor::ready();
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
     let imds = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);
     tokio::pin!(shutdown);
     let (identity, config) = tokio::select! {
         // Cancel-safe: the questions are asked anew by the next agent.
         () = &mut shutdown => return Ok(()),
-        known = discover(&*imds, &*power, &status, started, unclaimed()) => known,
+        known = discover(&*imds, &*power, &status, &mut supervisor, started, unclaimed()) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
     let clock = AwsClock::new(started, &SystemClock);
@@ -75,6 +78,7 @@ pub async fn start(
                 ..System::default()
             },
             instance: identity.arn.id().clone(),
+            jobs_may_use_role: config.jobs_may_use_instance_role,
             docker: config.docker.then(|| settings.docker.clone()),
         }),
         metadata: imds,
@@ -110,6 +114,7 @@ async fn discover(
     metadata: &impl Metadata,
     power: &impl Power,
     status: &StatusFile,
+    supervisor: &mut Supervisor,
     started: Instant,
     patience: Duration,
 ) -> (Identity, AgentConfig) {
@@ -150,8 +155,11 @@ async fn discover(
             }
             wait = OFF_AGAIN;
         }
+        supervisor.say(&text);
+        // To ask again is all the progress there can be.
+        supervisor.turned(now, Duration::ZERO);
         said = Some(text);
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(wait.min(supervisor.longest_sleep())).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -240,7 +248,9 @@ mod tests {
             let switch = Switch::default();
             let service = Service(answer);
             let patience = Duration::from_millis(100);
-            let found = discover(&service, &switch, &status, Instant::now(), patience);
+            let mut supervisor = Supervisor::new();
+            let began = Instant::now();
+            let found = discover(&service, &switch, &status, &mut supervisor, began, patience);
             let found = tokio::time::timeout(Duration::from_millis(500), found).await;
             assert!(found.is_err());
             assert_eq!(switch.0.load(Ordering::Relaxed) > 0, off, "{answer:?}");

@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub phase: String,
     /// The runner program.
     pub runner: Option<Runner>,
+    /// When the runner program was built, if its file tells.
+    #[serde(default)]
+    pub runner_built: Option<Time>,
     /// The job that runs.
     pub job: Option<Job>,
     /// Whether the machine may be handed out.
@@ -78,6 +81,7 @@ impl Snapshot {
             threshold: None,
             phase: phase.to_owned(),
             runner: None,
+            runner_built: None,
             job: None,
             health: None,
             last_beat: None,
@@ -103,6 +107,7 @@ impl Snapshot {
                 |reason| format!("{}: {reason}", machine.phase()),
             ),
             runner: machine.runner(),
+            runner_built: machine.runner_built(),
             job: machine.job().cloned(),
             health: machine.health(),
             last_beat: machine.last_beat(),
@@ -156,9 +161,12 @@ impl Snapshot {
                 format!("{threshold}, {} ago", human(now.since(threshold)))
             }
         });
+        let age = self.runner_built.map_or(String::new(), |built| {
+            format!(", {} days old", now.since(built).as_secs() / 86_400)
+        });
         let runner = self.runner.as_ref().map(|runner| match &runner.name {
-            Some(name) => format!("{} as {name}", runner.version),
-            None => format!("{}, not registered", runner.version),
+            Some(name) => format!("{}{age}, as {name}", runner.version),
+            None => format!("{}{age}, not registered", runner.version),
         });
         let job = self
             .job

@@ -44,3 +44,31 @@ fn help_and_version_are_to_be_had() {
         env!("CARGO_PKG_VERSION")
     );
 }
+
+#[test]
+fn every_field_of_status_is_documented_and_nothing_else_is() {
+    let snapshot = agent::status::Snapshot::starting("waiting", None, None);
+    let value = serde_json::to_value(snapshot).unwrap();
+    let shown: std::collections::BTreeSet<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let page = include_str!("../../docs/agent.md");
+    let (_, table) = page.split_once("## `agent status --json`").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let documented = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(shown, documented);
+}
+
+#[test]
+fn drain_needs_a_running_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = agent(&["drain", "--state-dir", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(!folder.path().join("drain").exists());
+}

@@ -123,6 +123,9 @@ pub struct RefreshInputs {
     /// [default: false].
     #[arg(long, env = "INPUT_REQUIRES-DOCKER")]
     pub requires_docker: Option<String>,
+    /// Whether jobs may use the role of the machines' instance profile [default: false].
+    #[arg(long, env = "INPUT_JOBS-MAY-USE-INSTANCE-ROLE")]
+    pub jobs_may_use_instance_role: Option<String>,
     /// Sizes as JSON: {"large": {"cpu": 2, "mmem": 4096}, …} [default: large to 16xlarge].
     #[arg(long, env = "INPUT_RESOURCE-CLASS-CONFIG")]
     pub resource_class_config: Option<String>,

@@ -29,6 +29,9 @@ pub struct AgentConfig {
     /// Whether jobs need Docker: a machine on which it does not answer is not handed out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub docker: bool,
+    /// Whether jobs may use the role of the machine's instance profile.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub jobs_may_use_instance_role: bool,
     /// Times.
     #[serde(default)]
     pub times: Times,

@@ -15,13 +15,14 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use proto::agent_config::{AgentConfig, Times};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{
     pool::PATIENCE,
-    yard::{aws::Launch, imds::Imds},
+    yard::{aws::Launch, clock, imds::Imds},
 };
 
 /// The machine's id.
@@ -82,6 +83,7 @@ pub struct Lone {
     aws: String,
     program: PathBuf,
     agent: Option<Child>,
+    started: Option<Timestamp>,
 }
 
 #[expect(clippy::missing_panics_doc, reason = "a test's kit: its type says so")]
@@ -97,6 +99,7 @@ impl Lone {
             pre_runner_script: None,
             runner: None,
             docker: false,
+            jobs_may_use_instance_role: false,
             times,
         }
     }
@@ -122,6 +125,7 @@ impl Lone {
             aws: aws.to_owned(),
             program: agent.to_owned(),
             agent: None,
+            started: None,
             folder,
         };
         for part in ["home", "tmp", "runner/bin"] {
@@ -140,6 +144,14 @@ impl Lone {
     /// Something on the machine's disk.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Puts a program of the test's own in the runner's place.
+    pub fn replace_runner(&self, text: &str) {
+        let program = self.path("runner/bin/Runner.Listener");
+        fs::remove_file(&program).expect("removed");
+        fs::write(&program, text).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
 
     /// Its metadata service.
@@ -181,7 +193,13 @@ impl Lone {
             .envs(environment.iter().copied())
             .stdout(console.try_clone().expect("a console"))
             .stderr(console);
+        self.started = Some(clock::now());
         self.agent = Some(command.spawn().expect("the agent starts"));
+    }
+
+    /// When its agent was started last.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started
     }
 
     /// The agent's process id.

@@ -13,6 +13,9 @@ const HEAD: &str = "\
 # Paddock: a warm machine for GitHub Actions. The agent reads its configuration out of this text.
 ";
 
+const UNIT: &str = include_str!("../../packaging/systemd/paddock-agent.service");
+
+/// `@UNIT@` stands for the agent's unit.
 const START: &str = r#"set -eu
 home="${PADDOCK_HOME:-/opt/paddock}"
 agent="$home/bin/agent"
@@ -37,26 +40,12 @@ start() {
   fi
   id runner >/dev/null 2>&1 || useradd --create-home --shell /bin/bash runner ||
     fail "cannot create the user runner, under which jobs run"
+  # The agent keeps jobs from the machine's role with it, and says so if it cannot.
+  command -v nft >/dev/null 2>&1 ||
+    { command -v apt-get >/dev/null 2>&1 && apt-get update -qq && apt-get install -y -qq nftables; } ||
+    dnf install -y -q nftables || say "this image has no nftables"
   cat >"$unit" <<UNIT
-[Unit]
-Description=Paddock agent
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart=$agent run
-Restart=always
-RestartSec=1
-StateDirectory=paddock
-StateDirectoryMode=0700
-KillMode=process
-OOMScoreAdjust=-900
-TasksMax=infinity
-
-[Install]
-WantedBy=multi-user.target
-UNIT
+@UNIT@UNIT
   systemctl daemon-reload
   systemctl enable --now --no-block paddock-agent.service
   exit 0
@@ -100,7 +89,16 @@ pub(crate) fn text(json: &str, agent: Option<&Downloads>) -> String {
             case("aarch64", aarch64),
         ),
     };
-    format!("{HEAD}{BEGIN}\n{json}\n{END}\n{START}{rest}")
+    let start = START.replace("@UNIT@", &unit());
+    format!("{HEAD}{BEGIN}\n{json}\n{END}\n{start}{rest}")
+}
+
+/// The unit of a baked image, without what it says to people. User data is short.
+fn unit() -> String {
+    UNIT.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| line.replace("/opt/paddock/bin/agent", "$agent") + "\n")
+        .collect()
 }
 
 fn case(machine: &str, download: &Download) -> String {

@@ -110,6 +110,8 @@ pub struct Vitals {
     pub runner_built: Option<Time>,
     /// Whether the listener has a worker; none without a listener.
     pub worker: Option<bool>,
+    /// An operator asked that this machine takes no new tenant.
+    pub drained: bool,
     /// How long ago the listener last wrote anything; none without a listener.
     pub silent: Option<Duration>,
 }

@@ -34,17 +34,30 @@ const WORKER_LATE: Duration = Duration::from_mins(2);
 /// A listener polls every minute and says so at least every half hour.
 const SILENCE: Duration = Duration::from_mins(35);
 
+const DRAINED: &str = "an operator drains this machine";
+
+/// The examination under way.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Look {
+    #[default]
+    None,
+    UnderWay,
+    /// It began before the machine became empty.
+    Outdated,
+}
+
 /// What the last examination showed.
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     trouble: Option<String>,
     /// The machine was seen since it became empty.
     fresh: bool,
-    under_way: bool,
-    /// The one under way began before the machine became empty.
-    outdated: bool,
+    look: Look,
     /// No examination before this.
     next: Duration,
+    /// When the runner program was built, if that is known.
+    runner_built: Option<Time>,
+    drained: bool,
     /// Since when a job has no worker.
     workerless: Option<Duration>,
     /// Since when a worker has no job.
@@ -58,21 +71,23 @@ impl Machine {
     pub(super) fn examine(&mut self, now: Now) -> Option<Effect> {
         let at = self.examine_wake()?;
         (now.mono >= at).then(|| {
-            self.condition.under_way = true;
+            self.condition.look = Look::UnderWay;
             Effect::Examine(self.tenancy.listener)
         })
     }
 
     /// When the next examination is due; none while one is under way.
     pub(super) fn examine_wake(&self) -> Option<Duration> {
-        let idle = !self.condition.under_way && matches!(self.boot, Boot::Done { .. });
+        let idle = self.condition.look == Look::None && matches!(self.boot, Boot::Done { .. });
         idle.then_some(self.condition.next)
     }
 
     /// The machine has become empty: what was seen before does not count any more.
     pub(super) fn examine_anew(&mut self) {
         self.condition.fresh = false;
-        self.condition.outdated = self.condition.under_way;
+        if self.condition.look == Look::UnderWay {
+            self.condition.look = Look::Outdated;
+        }
         self.condition.next = Duration::ZERO;
     }
 
@@ -82,14 +97,17 @@ impl Machine {
     }
 
     pub(super) fn examined(&mut self, vitals: Result<Vitals, String>, now: Now) {
-        self.condition.under_way = false;
-        if self.condition.outdated {
-            self.condition.outdated = false;
+        if std::mem::take(&mut self.condition.look) == Look::Outdated {
             return;
         }
         self.condition.next = now.mono + EVERY;
         if let Ok(vitals) = &vitals {
             self.watch_runner(vitals, now);
+            self.condition.runner_built = built(vitals);
+            if vitals.drained != self.condition.drained {
+                tracing::info!(drained = vitals.drained, "an operator's word");
+            }
+            self.condition.drained = vitals.drained;
         }
         let trouble = match vitals {
             Ok(vitals) => {
@@ -123,6 +141,7 @@ impl Machine {
             Boot::Running | Boot::Done { .. } => announced.or_else(|| {
                 self.tenancy
                     .ailment()
+                    .or(self.condition.drained.then_some(DRAINED))
                     .or(self.condition.wedged.as_deref())
                     .or_else(|| self.unfit())
                     .map(text::first_line)
@@ -132,6 +151,11 @@ impl Machine {
             healthy: reason.is_none(),
             reason,
         })
+    }
+
+    /// When the runner program was built, if that is known.
+    pub fn runner_built(&self) -> Option<Time> {
+        self.condition.runner_built
     }
 
     /// Notices a runner that does not do what it says.
@@ -198,12 +222,17 @@ fn trouble(vitals: &Vitals, now: Time) -> Option<String> {
             text::first_line(cause)
         ));
     }
-    let built = vitals
-        .runner_built
-        .filter(|built| built.as_millis() >= FIRST_RUNNER)?;
+    let built = built(vitals)?;
     let days = now.since(built).as_secs() / 86_400;
     (now.since(built) > LONGEST_LIFE)
         .then(|| format!("the runner program is {days} days old, GitHub gives it no jobs any more"))
+}
+
+/// When the runner program was built, if its file's time can be true.
+fn built(vitals: &Vitals) -> Option<Time> {
+    vitals
+        .runner_built
+        .filter(|built| built.as_millis() >= FIRST_RUNNER)
 }
 
 fn old_version(version: &str) -> Option<String> {

@@ -137,6 +137,15 @@ impl Machine {
         }
     }
 
+    /// How long ago the agent last made progress: the table answered, or it is on its way out,
+    /// where each try counts.
+    pub fn stands_still(&self, now: Now) -> Duration {
+        match self.leaving {
+            Some(_) => Duration::ZERO,
+            None => now.mono.saturating_sub(self.calls.contact),
+        }
+    }
+
     /// What is to be done first.
     pub fn start(&mut self, now: Now) -> Vec<Effect> {
         self.tenancy.deadline = now.mono + seconds(self.config.times.registration);

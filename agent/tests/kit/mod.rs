@@ -80,6 +80,7 @@ impl Life {
                 system: self.system.clone(),
                 instance: self.arn.id().clone(),
                 docker: None,
+                jobs_may_use_role: false,
             }),
             metadata: Arc::new(Imds::new("http://127.0.0.1:9").unwrap()),
             power: Arc::new(PowerProgram::new(self.path("poweroff"))),

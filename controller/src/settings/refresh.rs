@@ -52,6 +52,11 @@ impl DesiredState {
             github_url: github.runners_url,
             pre_runner_script: given(inputs.pre_runner_script.as_ref()).map(str::to_owned),
             runner: None,
+            jobs_may_use_instance_role: flag(
+                "jobs-may-use-instance-role",
+                inputs.jobs_may_use_instance_role.as_ref(),
+                false,
+            )?,
             docker: flag("requires-docker", inputs.requires_docker.as_ref(), false)?,
             times: Times::default(),
         };

@@ -5,8 +5,10 @@
 //!   pool ── a yard whose pool was refreshed
 //!     ├─▶ sample ── one step of a workflow, measured ─▶ round ─▶ table
 //!     └─▶ race ── many provisions at once, and the verdict
+//!   agent ── one agent: what it costs the machine, and how soon it notices
 //! ```
 
+pub mod agent;
 pub mod pool;
 pub mod race;
 pub mod round;

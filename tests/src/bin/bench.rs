@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use tests::{
-    bench::{PROFILE, Wrong, race::Race, round, table},
+    bench::{PROFILE, Wrong, agent, race::Race, round, table},
     binaries::Binaries,
     yard::clock,
 };
@@ -25,6 +25,12 @@ struct Arguments {
     /// Instead: provisions that race for idle machines, once for enough and once for too few.
     #[arg(long)]
     contention: bool,
+    /// Instead: one agent, what it costs its machine and how soon it notices. Takes three minutes.
+    #[arg(long)]
+    agent: bool,
+    /// The agent to measure, such as the static one [default: the one just built].
+    #[arg(long)]
+    agent_binary: Option<std::path::PathBuf>,
     /// How many provisions race.
     #[arg(long, default_value_t = 50)]
     provisions: u32,
@@ -59,6 +65,11 @@ async fn run(arguments: &Arguments) -> Result<bool, Wrong> {
         std::thread::available_parallelism()?,
         arguments.latency,
     ));
+    if arguments.agent {
+        let program = arguments.agent_binary.as_ref().unwrap_or(&binaries.agent);
+        line(&agent::play(program, &binaries.runner).await?);
+        return Ok(true);
+    }
     if arguments.contention {
         return contend(&binaries, latency, arguments.provisions).await;
     }

@@ -1,0 +1,126 @@
+//! A machine whose user data is no good says what is wrong with it, once, and does not spin.
+
+use std::time::Duration;
+
+use proto::{
+    agent_config::{AgentConfig, Times},
+    signal::Signal,
+    state::State,
+    table::Table,
+};
+use tests::{
+    binaries::Binaries,
+    lone::{ARN, Answer, Lone, serve},
+    pool::Pool,
+};
+
+fn good() -> String {
+    let bytes = userdata::render(&Lone::config(Times::default()), None).expect("it fits");
+    String::from_utf8(bytes).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_defect_of_the_user_data_is_named_once() {
+    let binaries = Binaries::build().expect("the programs build");
+    let aws = serve(Answer::Silence).await.expect("a port");
+    let (head, _) = good()
+        .split_once("githubUrl")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("split");
+    let cases = [
+        (String::new(), "this machine has no user data"),
+        ("#!/bin/sh\ntrue\n".to_owned(), "belongs to no pool"),
+        (head, "it was cut"),
+        (
+            good().replace("\"pool\":\"lone\"", "\"pool\":7"),
+            "cannot be read",
+        ),
+        (
+            good().replace("\"v\":1", "\"v\":1,\"hartbeat\":3"),
+            "unknown field `hartbeat`",
+        ),
+        (good().replace("\"v\":1", "\"v\":9"), "version 9"),
+        (good().replace("\"table\"", "\"tabel\""), "`tabel`"),
+    ];
+    for (user_data, cause) in cases {
+        let mut machine = Lone::new(
+            &binaries.agent,
+            &binaries.runner,
+            user_data.into_bytes(),
+            &aws,
+        )
+        .await;
+        machine.start(&[]);
+        machine
+            .until("said", |machine| machine.console().contains(cause))
+            .await;
+        let status = machine.run(&["status"]).await;
+        assert_eq!(status.status.code(), Some(1), "{status:?}");
+        assert!(
+            String::from_utf8_lossy(&status.stdout).contains(cause),
+            "{status:?}"
+        );
+        // Asked again all the while, and not said again.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            machine.console().matches(cause).count(),
+            1,
+            "{}",
+            machine.console()
+        );
+        assert!(!machine.is_off());
+    }
+}
+
+/// What a machine reports whose configuration is `change`d.
+async fn reported(change: impl FnOnce(&mut AgentConfig)) -> (Signal, String) {
+    let pool = Pool::new(Duration::ZERO).await;
+    let mut config = Lone::config(Times::default());
+    "paddock-acme-widgets".clone_into(&mut config.table);
+    change(&mut config);
+    let user_data = userdata::render(&config, None).expect("it fits");
+    let Binaries { agent, runner, .. } = &pool.binaries;
+    let mut machine = Lone::new(agent, runner, user_data, &pool.yard.aws.url()).await;
+    let mut record = proto::instance::InstanceRecord::example(State::Created);
+    record.arn = ARN.to_owned().try_into().expect("an ARN");
+    record.threshold =
+        Some(proto::time::Clock::now(&proto::time::SystemClock) + Duration::from_mins(5));
+    pool.table.insert_instance(&record).await.expect("written");
+    machine.start(&[]);
+    let deadline = std::time::Instant::now() + tests::pool::PATIENCE;
+    loop {
+        let now = pool
+            .table
+            .instance(&record.arn)
+            .await
+            .expect("read")
+            .expect("there");
+        if let Some(report) = now.report {
+            pool.yard.stop().await;
+            return (report.signal, report.detail.unwrap_or_default());
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{}",
+            machine.console()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_calls_what_is_not_there_fails_the_boot_with_its_words() {
+    let script = |text: &str| {
+        let text = text.to_owned();
+        move |config: &mut AgentConfig| config.pre_runner_script = Some(text)
+    };
+    let (signal, detail) = reported(script("/opt/no/such/setup.sh\n")).await;
+    assert_eq!(signal, Signal::Failed);
+    assert!(
+        detail.contains("exit code 127") && detail.contains("setup.sh"),
+        "{detail}"
+    );
+    let (signal, detail) = reported(script("#!/no/such/shell\ntrue\n")).await;
+    assert_eq!(signal, Signal::Failed);
+    assert!(detail.contains("cannot be started"), "{detail}");
+}
