@@ -81,6 +81,7 @@ impl RefreshPorts {
             fleet: Arc::new(fleet::Ec2Fleet::new(clients.ec2)),
             forge: Arc::new(forge),
             clock: Arc::new(SystemClock),
+            chance: Arc::new(rand::random),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! GitHub's REST API: the tokens that register and remove runners, and the releases of the runner
-//! program.
+//! GitHub's REST API: the tokens that register and remove runners, the runners that are there, runs
+//! that are over, and the releases of the runner program.
 //!
 //! ```text
 //! GithubForge ── session: token or app ─┐
@@ -11,6 +11,7 @@ mod app;
 mod limit;
 mod refusal;
 pub mod release;
+mod runners;
 mod scope;
 mod session;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proto::{
+    ids::RunId,
     instance::Secret,
     time::{Clock, Time},
 };
@@ -34,7 +36,7 @@ pub use self::{
     scope::Scope,
     session::Credentials,
 };
-use crate::ports::{Forge, PortError, RunnerToken};
+use crate::ports::{Deleted, Forge, ForgeRunner, PortError, RunState, RunnerToken};
 
 /// GitHub, for one repository or organisation.
 #[derive(Debug)]
@@ -77,7 +79,8 @@ impl GithubForge {
     async fn token(&self, kind: &str) -> Result<RunnerToken, PortError> {
         let path = format!("{}/actions/runners/{kind}", self.scope.path());
         let answer = async {
-            let response = self.send(Method::POST, path).await?;
+            let needs = self.scope.permission();
+            let response = self.send(Method::POST, path, needs).await?;
             response.json().await.map_err(Refusal::Answer)
         };
         match answer.await {
@@ -86,14 +89,19 @@ impl GithubForge {
         }
     }
 
-    async fn send(&self, method: Method, path: String) -> Result<Response, Refusal> {
+    async fn send(
+        &self,
+        method: Method,
+        path: String,
+        needs: &'static str,
+    ) -> Result<Response, Refusal> {
         let bearer = self.session.bearer(&self.api, &self.scope).await?;
         self.api
             .send(Ask {
                 method,
                 path,
                 bearer: Some(&bearer),
-                needs: self.scope.permission(),
+                needs,
             })
             .await
     }
@@ -107,6 +115,24 @@ impl Forge for GithubForge {
 
     async fn removal_token(&self) -> Result<RunnerToken, PortError> {
         self.token("remove-token").await
+    }
+
+    async fn runners(&self) -> Result<Vec<ForgeRunner>, PortError> {
+        self.list_runners()
+            .await
+            .map_err(|refusal| refusal.of(format!("list the runners of {}", self.scope)))
+    }
+
+    async fn delete_runner(&self, id: u64) -> Result<Deleted, PortError> {
+        self.delete(id)
+            .await
+            .map_err(|refusal| refusal.of(format!("delete runner {id} of {}", self.scope)))
+    }
+
+    async fn run(&self, repository: Option<&str>, run: &RunId) -> Result<RunState, PortError> {
+        self.run_state(repository, run)
+            .await
+            .map_err(|refusal| refusal.of(format!("ask where run {run} stands")))
     }
 }
 

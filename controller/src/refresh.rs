@@ -16,6 +16,7 @@ mod execute;
 mod fakes;
 mod lease;
 mod observe;
+mod over;
 pub mod plan;
 pub mod step;
 mod sweep;
@@ -91,6 +92,8 @@ pub struct RefreshPorts {
     pub forge: Arc<dyn Forge>,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// A random number in 0..1, for pauses that are not to be alike.
+    pub chance: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 /// Any error of a step.

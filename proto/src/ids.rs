@@ -141,6 +141,11 @@ impl Label {
             Some(name) => format!("{run}-{}", name.as_str().to_ascii_lowercase()),
         })
     }
+
+    /// The run that it was made of.
+    pub fn run(&self) -> Option<RunId> {
+        self.0.split('-').next()?.parse().ok()
+    }
 }
 
 impl PoolName {
@@ -329,5 +334,9 @@ mod tests {
             Label::of(&run, Some(&"GPU".parse().unwrap())).as_str(),
             "42-gpu"
         );
+        for label in ["42", "42-gpu", "42-a-b"] {
+            assert_eq!(label.parse::<Label>().unwrap().run().as_ref(), Some(&run));
+        }
+        assert_eq!("mine".parse::<Label>().unwrap().run(), None);
     }
 }

@@ -85,6 +85,9 @@ pub struct ProvisionRecord {
     /// The attempt of the run that asked (GitHub counts re-runs from 1).
     #[serde(default = "first_attempt")]
     pub attempt: u32,
+    /// The repository whose run it is, `owner/name`: an organisation's pool serves many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// What was asked for.
     pub request: Request,
     /// How far it came.

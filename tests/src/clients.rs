@@ -1,6 +1,9 @@
 //! Clients of the yard's AWS, for tests that look at it from outside.
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::{
+    config::{BehaviorVersion, Credentials, Region},
+    types::AttributeValue,
+};
 
 /// DynamoDB at an endpoint.
 pub fn dynamodb(endpoint: &str) -> aws_sdk_dynamodb::Client {
@@ -36,4 +39,24 @@ pub fn ec2(endpoint: &str) -> aws_sdk_ec2::Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_ec2::Client::from_conf(config)
+}
+
+/// Sets a time in a machine's record of the default pool, as hours of waiting would.
+///
+/// # Panics
+///
+/// When the table refuses.
+pub async fn set_time(endpoint: &str, machine: &str, name: &str, time: &str) {
+    let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/{machine}");
+    let answer = dynamodb(endpoint)
+        .update_item()
+        .table_name("paddock-acme-widgets")
+        .key("pk", AttributeValue::S(arn))
+        .key("sk", AttributeValue::S("INSTANCE".to_owned()))
+        .update_expression("SET #name = :time")
+        .expression_attribute_names("#name", name)
+        .expression_attribute_values(":time", AttributeValue::S(time.to_owned()))
+        .send()
+        .await;
+    answer.expect("written");
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use proto::table::Table;
+use proto::{state::State, table::Table};
 use reqwest::StatusCode;
 use tests::{
+    clients,
     pool::{PATIENCE, Pool},
     story::refresh_inputs,
     workflow::{REPOSITORY, Step, Workflow},
     yard::{
         aws::SecretKind,
-        github::{App, Conclusion, Fault, Job},
+        github::{App, Conclusion, Fault, Job, Status},
     },
 };
 
@@ -54,6 +55,10 @@ async fn forget_tokens(pool: &Pool) {
     tokens.obtained_at = proto::time::Time::EPOCH;
     let item = proto::config::ConfigItem::GithubTokens(tokens);
     pool.table.put_config(&item).await.expect("written");
+}
+
+async fn set_time(pool: &Pool, machine: &str, name: &str, time: &str) {
+    clients::set_time(&pool.yard.aws.url(), machine, name, time).await;
 }
 
 fn paths(pool: &Pool) -> Vec<String> {
@@ -289,5 +294,68 @@ async fn a_server_of_ones_own_has_its_api_under_a_path() {
     assert!(paths(&pool).contains(&path), "{:?}", paths(&pool));
     let step = pool.provision_with(32, &[own]).await;
     assert_eq!(step.code, 0, "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machines_of_a_run_that_is_over_come_back() {
+    let pool = Pool::new(Duration::ZERO).await;
+    pool.yard.github.add_run(41, REPOSITORY);
+    let step = pool.provision(41, "2").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    for machine in step.machines() {
+        set_time(&pool, &machine, "since", "2026-01-01T00:00:00.000Z").await;
+    }
+    // The run goes on: it keeps them, however long.
+    let step = pool.refresh().await;
+    assert!(step.log.contains("nothing to do"), "{}", step.log);
+
+    let cancelled = Some(Conclusion::Cancelled);
+    pool.yard.github.set_run(41, Status::Completed, cancelled);
+    let step = pool.refresh().await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let words = "- 2 machines of run 41 (it is over and did not release them)";
+    assert!(step.log.contains(words), "{}", step.log);
+    assert_eq!(pool.records(State::Idle).await, 2);
+    let step = pool.refresh().await;
+    assert!(step.log.contains("nothing to do"), "{}", step.log);
+    let step = pool.provision(42, "2").await;
+    assert_eq!(step.number("reused"), Some(2), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_whose_machine_is_gone_is_deleted() {
+    let pool = Pool::with(|settings| {
+        settings.github.offline_after = Duration::from_millis(500);
+    })
+    .await;
+    let step = pool.provision(51, "2").await;
+    let [gone, stays] = &*step.machines() else {
+        panic!("two machines: {}", step.log)
+    };
+    // Just over: its own agent gives refresh a minute to act.
+    let over = proto::time::Time::from(tests::yard::clock::now()).to_string();
+    set_time(&pool, gone, "threshold", &over).await;
+    let step = pool.refresh().await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("running past"), "{}", step.log);
+    pool.until_alive(1).await;
+    let offline = |runners: &[tests::yard::github::RunnerView]| {
+        let lost = runners
+            .iter()
+            .find(|runner| runner.name.starts_with(gone.as_str()));
+        lost.is_some_and(|runner| !runner.online)
+    };
+    let seen = pool.yard.github.wait_runners(PATIENCE, offline).await;
+    seen.expect("it is offline, and still registered");
+
+    let step = pool.refresh().await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let words = format!("- runner {gone}-");
+    assert!(step.log.contains(&words), "{}", step.log);
+    let runners = pool.yard.github.runners();
+    assert_eq!(runners.len(), 1, "{runners:?}");
+    assert!(runners[0].name.starts_with(stays.as_str()), "{runners:?}");
     pool.yard.stop().await;
 }

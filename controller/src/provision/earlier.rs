@@ -206,6 +206,7 @@ mod tests {
             label: "7".parse().unwrap(),
             revision: 4,
             attempt: 1,
+            repository: None,
             request: request(2),
             phase,
             client_token: "t.1".into(),

@@ -64,6 +64,7 @@ pub(super) fn first_record(
         label: settings.label.clone(),
         revision,
         attempt: settings.attempt,
+        repository: settings.repository.clone(),
         request: settings.request(&setup.parameters),
         phase: Phase::Open,
         client_token: launch::token(client_token, 1),

@@ -1,17 +1,18 @@
 //! Does the steps. Each fails alone; those that end machines share one batch ([`super::ending`]).
 
+use futures::future::join_all;
 use proto::{
     config::{Config, ConfigItem, GithubTokens, LaunchTemplate, ResourceClass},
-    ids::{ClassName, Home},
+    ids::{ClassName, Home, RunId},
     instance::InstanceRecord,
     message::PoolMessage,
 };
 
 use super::{
-    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending, step::Step,
-    sweep, table,
+    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending, over,
+    step::Step, sweep, table,
 };
-use crate::ports::TemplateContent;
+use crate::ports::{Deleted, TemplateContent};
 
 /// One execution of a plan.
 pub(super) struct Execution<'a> {
@@ -49,7 +50,7 @@ impl<'a> Execution<'a> {
         out: &mut (dyn FnMut(&str) + Send),
     ) -> Vec<(Failed, StepError)> {
         let mut failed = Vec::new();
-        let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
+        let (mut endings, mut sweeps, mut releases) = (Vec::new(), Vec::new(), Vec::new());
         let mut template_failed = false;
         for step in steps {
             match self.run_step(step).await {
@@ -58,6 +59,7 @@ impl<'a> Execution<'a> {
                 Ok(Done::Ending) if template_failed && step.is_for_template() => {}
                 Ok(Done::Ending) => endings.push(step),
                 Ok(Done::Sweep) => sweeps.push(step),
+                Ok(Done::Release(run)) => releases.push((step, run)),
                 Err(error) => {
                     template_failed |= matches!(step, Step::PutTemplate { .. });
                     failed.push((Failed::Step(Box::new(step.clone())), error));
@@ -65,6 +67,18 @@ impl<'a> Execution<'a> {
             }
         }
         failed.extend(ending::end(self.ports, &self.home, &endings, out).await);
+        let giving = releases.into_iter().map(async |(step, run)| {
+            let given = over::give_back(
+                self.ports,
+                &self.settings.pool,
+                &self.home,
+                &self.config,
+                run,
+            )
+            .await;
+            Some((Failed::Step(Box::new(step.clone())), given.err()?))
+        });
+        failed.extend(join_all(giving).await.into_iter().flatten());
         // After the endings: the messages of what has just ended are stale too.
         for step in sweeps {
             if let Err(error) = self.sweep(step).await {
@@ -96,6 +110,11 @@ impl<'a> Execution<'a> {
             Step::RenewTokens { .. } => self.renew_tokens().await?,
             Step::Resend { class, records } => self.resend(class, records).await?,
             Step::Sweep { .. } => return Ok(Done::Sweep),
+            Step::Release { run, .. } => return Ok(Done::Release(run.clone())),
+            // One that has a job after all stays.
+            Step::DeleteRunner(runner) => match self.ports.forge.delete_runner(runner.id).await? {
+                Deleted::Yes | Deleted::Busy => {}
+            },
             Step::Undo { .. }
             | Step::Terminate { .. }
             | Step::TerminateStray { .. }
@@ -193,4 +212,6 @@ enum Done {
     Ending,
     /// It sweeps a queue: that is done last.
     Sweep,
+    /// It waits for the machines of a run: all runs do so together.
+    Release(RunId),
 }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use proto::{
     config::Image,
-    ids::{InstanceId, PoolName},
+    ids::{InstanceId, PoolName, RunId},
     instance::Secret,
     message::PoolMessage,
     table::memory::MemoryTable,
@@ -22,8 +22,8 @@ use super::{
     table::{Feature, Setting, TableAdmin, TableState},
 };
 use crate::ports::{
-    Fleet, FleetAnswer, FleetRequest, Forge, Lease, Machine, Pool, PortError, QueueState,
-    RunnerToken, TemplateContent, TemplateState, Unknown,
+    Deleted, Fleet, FleetAnswer, FleetRequest, Forge, ForgeRunner, Lease, Machine, Pool, PortError,
+    QueueState, RunState, RunnerToken, TemplateContent, TemplateState, Unknown,
 };
 
 pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) machines: Vec<Machine>,
     pub(super) tokens: u32,
     pub(super) images_asked: u32,
+    pub(super) runners: Vec<ForgeRunner>,
+    pub(super) runs: BTreeMap<RunId, RunState>,
     /// The operation that fails, if any.
     pub(super) broken: Option<&'static str>,
 }
@@ -80,6 +82,7 @@ impl Fakes {
             fleet: Arc::new(self.clone()),
             forge: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
+            chance: Arc::new(|| 0.5),
         }
     }
 }
@@ -267,6 +270,24 @@ impl Forge for Fakes {
 
     async fn removal_token(&self) -> Result<RunnerToken, PortError> {
         self.call("removal_token", |world| token(world, 3_500_000))
+    }
+
+    async fn runners(&self) -> Result<Vec<ForgeRunner>, PortError> {
+        self.call("runners", |world| world.runners.clone())
+    }
+
+    async fn delete_runner(&self, id: u64) -> Result<Deleted, PortError> {
+        self.call("delete_runner", |world| {
+            world.runners.retain(|runner| runner.id != id);
+            Deleted::Yes
+        })
+    }
+
+    async fn run(&self, _: Option<&str>, run: &RunId) -> Result<RunState, PortError> {
+        self.call("run", |world| {
+            let known = world.runs.get(run).copied();
+            known.unwrap_or(RunState::Unknown)
+        })
     }
 }
 

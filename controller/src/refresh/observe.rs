@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
     config::{Config, Image},
-    ids::{ClassName, Home, InstanceArn, InstanceId},
+    ids::{ClassName, Home, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
+    provision::Phase,
     table::TableError,
 };
 
-use super::{Failed, RefreshPorts, RefreshSettings, Report, StepError, plan::Observed};
-use crate::ports::{Machine, PortError, QueueState, TemplateContent};
+use super::{
+    Failed, RefreshPorts, RefreshSettings, Report, StepError,
+    plan::{Observed, forge},
+};
+use crate::ports::{Machine, PortError, QueueState, RunState, TemplateContent};
 
 /// The world as it is. What cannot be looked at is noted in the report and left out.
 pub(super) async fn observe(
@@ -22,16 +26,18 @@ pub(super) async fn observe(
     report: &mut Report,
 ) -> Observed {
     let name = settings.pool.resource_name();
-    let (image, template, machines, queues) = tokio::join!(
+    let (image, template, machines, queues, runners) = tokio::join!(
         image(&settings.template.image, ports, &config),
         ports.fleet.template(&name),
         ports.fleet.machines(&settings.pool),
         queues(ports, &config),
+        ports.forge.runners(),
     );
     let content = image
         .and_then(|image| content(settings, image))
         .map_err(|error| report.failed.push((Failed::Look("the image"), error)))
         .ok();
+    let runners = kept(runners, "the runners at GitHub", report);
     let template = kept(template, "the launch template", report);
     let mut machines = kept(machines, "the machines at EC2", report);
     let mut queue_states = BTreeMap::new();
@@ -43,11 +49,17 @@ pub(super) async fn observe(
 
     let (mut records, mut provisions) = (Some(Vec::new()), Some(Vec::new()));
     let mut unlisted = BTreeMap::new();
+    let mut over = BTreeSet::new();
     if let Some(home) = home {
         let live = kept(ports.table.live().await, "the live records", report);
         (records, provisions) = live.map(|live| (live.instances, live.provisions)).unzip();
+        if let Some(records) = &records {
+            over = over_runs(ports, records, report).await;
+        }
         if let (Some(records), Some(found)) = (&records, &machines) {
-            match unlisted_records(ports, home, records, found).await {
+            let orphans = forge::orphans(runners.as_deref().unwrap_or_default(), records);
+            let orphans = orphans.into_iter().map(|(_, machine)| machine);
+            match unlisted_records(ports, home, records, found, orphans).await {
                 Ok(found) => unlisted = found,
                 Err(error) => {
                     report
@@ -72,6 +84,8 @@ pub(super) async fn observe(
         provisions,
         machines,
         unlisted,
+        runners,
+        over,
     }
 }
 
@@ -106,6 +120,44 @@ fn content(settings: &RefreshSettings, image: Image) -> Result<TemplateContent, 
     }
 }
 
+/// The runs that hold machines and are over, by their provisions and by GitHub.
+async fn over_runs(
+    ports: &RefreshPorts,
+    records: &[InstanceRecord],
+    report: &mut Report,
+) -> BTreeSet<RunId> {
+    let mut over = BTreeSet::new();
+    for run in forge::doubtful(records, ports.clock.now()) {
+        match is_over(ports, &run).await {
+            Ok(true) => {
+                over.insert(run);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                // What GitHub refuses once it refuses for all.
+                report.failed.push((Failed::Look("runs at GitHub"), error));
+                break;
+            }
+        }
+    }
+    over
+}
+
+async fn is_over(ports: &RefreshPorts, run: &RunId) -> Result<bool, StepError> {
+    let provisions = ports.table.provisions_of(run).await?;
+    let Some(held) = provisions
+        .iter()
+        .find(|held| held.phase == Phase::Committed)
+    else {
+        return Ok(false);
+    };
+    let state = ports.forge.run(held.repository.as_deref(), run).await?;
+    Ok(match state {
+        RunState::Over => true,
+        RunState::Active | RunState::Unknown => false,
+    })
+}
+
 /// The value, or a note of why there is none.
 fn kept<T, E: Into<StepError>>(
     looked: Result<T, E>,
@@ -128,19 +180,22 @@ async fn queues(
     futures::future::join_all(looks).await
 }
 
-/// The records, read from the table itself, of machines that are not among the live ones.
+/// The records, read from the table itself, of machines that are not among the live ones: those
+/// at EC2, and those of offline runners.
 async fn unlisted_records(
     ports: &RefreshPorts,
     home: &Home,
     live: &[InstanceRecord],
     machines: &[Machine],
+    orphans: impl Iterator<Item = InstanceId>,
 ) -> Result<BTreeMap<InstanceId, InstanceRecord>, TableError> {
     let known: BTreeSet<&InstanceId> = live.iter().map(InstanceRecord::id).collect();
-    let arns: Vec<InstanceArn> = machines
+    let strays = machines
         .iter()
         .filter(|machine| machine.alive && !known.contains(&machine.id))
-        .map(|machine| InstanceArn::new(home, &machine.id))
-        .collect();
+        .map(|machine| machine.id.clone());
+    let ids: BTreeSet<InstanceId> = strays.chain(orphans).collect();
+    let arns: Vec<InstanceArn> = ids.iter().map(|id| InstanceArn::new(home, id)).collect();
     let records = ports.table.instances(&arns).await?;
     Ok(records
         .into_iter()

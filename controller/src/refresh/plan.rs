@@ -1,15 +1,17 @@
 //! From the desired and the observed to a list of steps: a pure function.
 //!
 //! First what provision reads (schema, template, classes, parameters, tokens), then
-//! [`machines`]: what has to end, and what the queues have lost.
+//! [`machines`]: what has to end, and what the queues have lost. Last what GitHub keeps for
+//! nothing ([`forge`]).
 
+pub(super) mod forge;
 mod machines;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
     config::{Config, LaunchTemplate, SCHEMA_VERSION, Schema},
-    ids::{ClassName, InstanceId},
+    ids::{ClassName, InstanceId, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
     time::Time,
@@ -19,7 +21,7 @@ use super::{
     ClassSpec, RefreshSettings, content_hash,
     step::{QueueTrouble, Step},
 };
-use crate::ports::{Machine, QueueState, TemplateContent, TemplateState};
+use crate::ports::{ForgeRunner, Machine, QueueState, TemplateContent, TemplateState};
 
 /// So many versions of the launch template are kept, the newest ones, and the default one whatever
 /// its age: an operator may want to look back, or to go back.
@@ -45,8 +47,13 @@ pub struct Observed {
     pub provisions: Option<Vec<ProvisionRecord>>,
     /// Every machine that bears the pool's tag.
     pub machines: Option<Vec<Machine>>,
-    /// The records of those machines that `records` does not name, if they have one.
+    /// The records of those machines, and of the machines of offline runners, that `records` does
+    /// not name, if they have one.
     pub unlisted: BTreeMap<InstanceId, InstanceRecord>,
+    /// Every runner that GitHub knows, those of other pools too.
+    pub runners: Option<Vec<ForgeRunner>>,
+    /// Runs that GitHub says are over and whose machines nobody gave back.
+    pub over: BTreeSet<RunId>,
 }
 
 /// What to do, in this order.
@@ -58,6 +65,7 @@ pub fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<S
     steps.extend(parameters(settings, observed));
     steps.extend(tokens(observed, now));
     steps.extend(machines::plan(settings, observed, now));
+    steps.extend(forge::gone_runners(observed));
     steps
 }
 

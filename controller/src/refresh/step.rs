@@ -6,7 +6,7 @@ use std::fmt;
 
 use proto::{
     config::{LaunchTemplate, Parameters, ResourceClass, Schema},
-    ids::{ClassName, InstanceArn, InstanceId},
+    ids::{ClassName, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
     state::{State, Terminate},
@@ -15,7 +15,7 @@ use proto::{
 
 pub(super) use self::display::count_line;
 use super::{ClassSpec, table::TableStep};
-use crate::ports::{TemplateContent, TemplateState};
+use crate::ports::{ForgeRunner, TemplateContent, TemplateState};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,15 @@ pub enum Step {
         /// What the record says.
         state: State,
     },
+    /// A run that GitHub says is over still has machines: they are given back.
+    Release {
+        /// The run.
+        run: RunId,
+        /// Those of its machines that are running.
+        machines: Vec<InstanceId>,
+    },
+    /// A runner is offline and its machine is gone.
+    DeleteRunner(ForgeRunner),
     /// Idle machines that the queue seems to have lost.
     Resend {
         /// Their class.

@@ -32,6 +32,8 @@ pub struct ProvisionSettings {
     pub allowed_instance_types: Vec<String>,
     /// How long the run may keep them, if it says so.
     pub max_runtime: Option<Duration>,
+    /// The repository whose run it is, if GitHub tells it.
+    pub repository: Option<String>,
     /// Which attempt of the run this is; GitHub counts re-runs from 1.
     pub attempt: u32,
     /// Whether on-demand machines will do when there are no spot machines.
@@ -78,6 +80,7 @@ impl ProvisionSettings {
             BadInput::new("usage-class", format!("`{usage}` is unknown"), allowed)
         })?;
         Ok(Self {
+            repository: given(inputs.common.github_repository.as_ref()).map(str::to_owned),
             attempt: attempt(&inputs.common)?,
             fallback: fallback(inputs.fallback.as_ref(), usage_class)?,
             allocation: allocation(inputs.allocation_strategy.as_ref(), usage_class)?,

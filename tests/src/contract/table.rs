@@ -511,6 +511,7 @@ fn journal(run: &str) -> ProvisionRecord {
         label: label(run),
         revision: 1,
         attempt: 1,
+        repository: Some("acme/widgets".to_owned()),
         request: Request {
             count: 2,
             resource_class: "large".parse().expect("a class"),

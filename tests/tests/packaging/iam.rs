@@ -31,6 +31,7 @@ use tests::{
     yard::{
         Settings, Yard,
         aws::{SecretKind, iam},
+        github::Status,
         imds::access_key_of,
     },
 };
@@ -221,6 +222,17 @@ async fn live() -> Life {
     life.killed_and_run_again(8).await;
 
     life.the_queue_lies(&[classes]).await;
+    // A run that is over and did not release its machine.
+    let left = life.step(9, "provision", &[one]).await;
+    done(&left);
+    for machine in left.machines() {
+        let url = life.yard.aws.url();
+        clients::set_time(&url, &machine, "since", "2026-01-01T00:00:00.000Z").await;
+    }
+    life.yard.github.set_run(9, Status::Completed, None);
+    let step = life.refresh(&[classes]).await;
+    done(&step);
+    assert!(step.log.contains("machines of run 9"), "{}", step.log);
 
     // A machine that no longer answers, and ones that idle for longer than they may.
     let [first] = &*held.machines() else {

@@ -17,7 +17,7 @@ use proto::{
     time::Time,
 };
 
-use super::{Observed, is_wanted, version_to_come};
+use super::{Observed, forge, is_wanted, version_to_come};
 use crate::{
     ports::Machine,
     refresh::{
@@ -58,6 +58,7 @@ pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -
     if observed.records.is_some() {
         steps.extend(strays(observed, records, &ending, now));
     }
+    steps.extend(forge::releases(observed, records, &ending));
     steps.extend(lost_messages(settings, observed, records, &ending, now));
     if observed.records.is_some() {
         steps.extend(stale_messages(settings, observed, records, &ending));

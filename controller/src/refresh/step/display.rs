@@ -43,6 +43,8 @@ impl Step {
             | Self::Terminate { .. }
             | Self::TerminateStray { .. }
             | Self::Close { .. }
+            | Self::Release { .. }
+            | Self::DeleteRunner(_)
             | Self::Sweep { .. } => Mark::Remove,
         }
     }
@@ -109,6 +111,17 @@ impl fmt::Display for Step {
             Self::Close { arn, state } => {
                 let id = arn.id();
                 write!(f, "record of {id} ({state}, but EC2 has it no more)")
+            }
+            Self::Release { run, machines } => {
+                let count = machines.len();
+                write!(
+                    f,
+                    "{count} machines of run {run} (it is over and did not release them)"
+                )
+            }
+            Self::DeleteRunner(runner) => {
+                let name = &runner.name;
+                write!(f, "runner {name} at GitHub (offline, its machine is gone)")
             }
             Self::Resend { class, records } => {
                 let count = records.len();

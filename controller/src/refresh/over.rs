@@ -1,0 +1,41 @@
+//! Gives back the machines of a run that is over and did not do so: its release step was skipped,
+//! or its runner died.
+
+use std::time::Duration;
+
+use proto::{
+    config::Config,
+    ids::{Home, PoolName, RunId},
+};
+
+use super::{RefreshPorts, StepError};
+use crate::{output::Console, release::release, settings::run::ReleaseSettings, world::World};
+
+/// No job runs there any more: a machine that does not come clean within this is broken.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Releases all that the run has.
+pub(super) async fn give_back(
+    ports: &RefreshPorts,
+    pool: &PoolName,
+    home: &Home,
+    config: &Config,
+    run: RunId,
+) -> Result<(), StepError> {
+    let world = World {
+        pool_name: pool.clone(),
+        home: home.clone(),
+        table: ports.table.clone(),
+        pool: ports.pool.clone(),
+        fleet: ports.fleet.clone(),
+        clock: ports.clock.clone(),
+        chance: ports.chance.clone(),
+    };
+    let settings = ReleaseSettings {
+        run,
+        label: None,
+        timeout: Some(WITHIN),
+    };
+    release(&world, &settings, config, &Console::default()).await?;
+    Ok(())
+}
