@@ -9,6 +9,7 @@ use controller::ports::{
     TemplateState, Unknown,
 };
 use proto::{
+    config::Image,
     ids::{InstanceId, PoolName},
     time::Time,
 };
@@ -232,6 +233,18 @@ impl Fleet for SimFleet {
             })
             .await
             .map_err(failed("list machines"))
+    }
+
+    async fn image(&self, id: &str) -> Result<Option<Image>, PortError> {
+        let image = Image {
+            id: id.to_owned(),
+            root_device: "/dev/xvda".to_owned(),
+            root_gib: 8,
+        };
+        self.0
+            .call(move |_| Some(image.clone()))
+            .await
+            .map_err(failed("look up the image"))
     }
 
     async fn template(&self, _: &str) -> Result<Option<TemplateState>, PortError> {

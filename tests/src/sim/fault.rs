@@ -85,7 +85,7 @@ impl Fault {
         (Self::RepeatedCall, 0.03),
         (Self::Throttled, 0.01),
         (Self::StaleIndex, 0.5),
-        (Self::DoubledMessage, 0.2),
+        (Self::DoubledMessage, 0.9),
         (Self::UndeadMessage, 0.1),
         (Self::PartialReceive, 0.3),
         (Self::RoughDepth, 0.3),

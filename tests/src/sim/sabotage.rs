@@ -18,7 +18,7 @@ use controller::ports::{
 use proto::{
     agent_config::AgentConfig,
     change::{Assign, Change, Clause},
-    config::{Config, ConfigItem, RefreshJournal},
+    config::{Config, ConfigItem, Image, RefreshJournal},
     ids::{ClassName, InstanceArn, InstanceId, PoolName, RunId},
     instance::{InstanceRecord, Secret},
     message::PoolMessage,
@@ -316,6 +316,10 @@ impl Fleet for SabotagedFleet {
 
     async fn machines(&self, pool: &PoolName) -> Result<Vec<Machine>, PortError> {
         self.inner.machines(pool).await
+    }
+
+    async fn image(&self, id: &str) -> Result<Option<Image>, PortError> {
+        self.inner.image(id).await
     }
 
     async fn template(&self, name: &str) -> Result<Option<TemplateState>, PortError> {

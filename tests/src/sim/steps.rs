@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use controller::{
     output::Console,
-    ports::{PortError, TemplateContent},
+    ports::{PortError, RootVolume, TemplateContent},
     provision::{ProvisionError, Provisioned, provision},
     refresh::{
         ClassSpec, RefreshPorts, RefreshSettings, refresh,
@@ -251,7 +251,12 @@ pub(super) async fn run_refresh(sim: &Sim, fortune: &Fortune) -> Option<Vec<Stri
         pool: pool_name(),
         github_url: "https://github.com/acme/widgets".to_owned(),
         template: TemplateContent {
-            ami: "ami-1".to_owned(),
+            image: "ami-1".to_owned(),
+            root_volume: RootVolume {
+                size_gib: None,
+                kind: "gp3".to_owned(),
+            },
+            key_name: None,
             iam_instance_profile: "runner".to_owned(),
             security_group_ids: vec!["sg-1".to_owned()],
             user_data: Vec::new(),
