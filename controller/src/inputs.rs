@@ -110,6 +110,14 @@ pub struct RefreshInputs {
     /// Seconds that a machine may wait in the pool [default: 420].
     #[arg(long, env = "INPUT_IDLE-TIME-SEC")]
     pub idle_time_sec: Option<String>,
+    /// Idle machines to have at least, a rule a line: class, usage and number, then perhaps days,
+    /// hours and time zone: `large on-demand 2 mon-fri 08-18 Europe/Berlin`; of several that hold
+    /// for one kind the last counts [default: none].
+    #[arg(long, env = "INPUT_MIN-IDLE")]
+    pub min_idle: Option<String>,
+    /// Idle machines to have at most, in the same form [default: no limit].
+    #[arg(long, env = "INPUT_MAX-IDLE")]
+    pub max_idle: Option<String>,
     /// Jobs after which a machine is terminated rather than pooled [default: no limit].
     #[arg(long, env = "INPUT_MAX-JOBS")]
     pub max_jobs: Option<String>,

@@ -9,11 +9,13 @@
 //! run at the same time one acts; the other says so and leaves ([`lease`]). A source that cannot be looked at fails alone
 //! too: the steps that depend on it are left out of the plan, the others are not.
 
+pub mod bounds;
 mod content_hash;
 mod ending;
 mod execute;
 #[cfg(test)]
 mod fakes;
+mod floor;
 mod lease;
 mod observe;
 mod over;
@@ -28,7 +30,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use proto::{
     agent_config::RunnerRelease,
-    config::{Config, GithubTokens, Parameters, SCHEMA_VERSION},
+    config::{Config, FloorTrouble, GithubTokens, Parameters, SCHEMA_VERSION},
     ids::{ClassName, Home, PoolName},
     table::{Table, TableErrorKind},
     time::{Clock, Time},
@@ -36,6 +38,7 @@ use proto::{
 
 pub use self::content_hash::{TEMPLATE_FORM, content_hash};
 use self::{
+    bounds::IdleRules,
     execute::Execution,
     lease::{Lease, LeaseError},
     observe::observe,
@@ -62,6 +65,8 @@ pub struct RefreshSettings {
     pub classes: Vec<ClassSpec>,
     /// Subnets and times.
     pub parameters: Parameters,
+    /// How many idle machines there should be.
+    pub idle: IdleRules,
     /// Print the plan and do nothing.
     pub dry_run: bool,
 }
@@ -192,10 +197,22 @@ pub async fn refresh(
     say(&steps, out);
     report.planned.extend(steps.iter().cloned());
     out(&count_line(&report.planned));
+    for trouble in read.iter().flat_map(|journal| &journal.floor) {
+        if trouble.not_before > ports.clock.now() {
+            out(&waits(trouble));
+        }
+    }
     let Some(home) = home.filter(|_| !settings.dry_run && !steps.is_empty()) else {
         return report;
     };
-    let mut lease = match Lease::take(ports, holder, read.as_ref()).await {
+    let before = read.as_ref().map_or(&[][..], |journal| &journal.floor);
+    let after = |failed: &dyn Fn(&Step) -> Option<String>| {
+        plan::floor::troubles_after(before, settings, &steps, failed, ports.clock.now())
+    };
+    // Should this refresh die over it, its launches count as failed.
+    let dead = "refresh ended before it was known";
+    let feared = after(&|_| Some(dead.to_owned()));
+    let mut lease = match Lease::take(ports, holder, read.as_ref(), feared).await {
         Ok(lease) => lease,
         Err(LeaseError::Others(since)) => {
             leave_to(since, out, &mut report);
@@ -206,11 +223,17 @@ pub async fn refresh(
             return report;
         }
     };
-    let execution = Execution::new(settings, ports, home, observed.config);
+    let execution = Execution::new(settings, ports, home, observed.config, holder);
     let kept = match lease.during(execution.run(&steps, out)).await {
         Ok(failed) => {
             report.failed.extend(failed);
-            lease.give_back().await
+            let of =
+                |failed: &Failed, step: &Step| matches!(failed, Failed::Step(it) if **it == *step);
+            let why = |step: &Step| {
+                let found = report.failed.iter().find(|(failed, _)| of(failed, step));
+                found.map(|(_, error)| error.to_string())
+            };
+            lease.give_back(after(&why)).await
         }
         Err(lost) => Err(lost),
     };
@@ -218,6 +241,18 @@ pub async fn refresh(
         .failed
         .extend(kept.err().map(|error| (Failed::Lease, error.into())));
     report
+}
+
+/// A floor that is not raised for a while.
+fn waits(trouble: &FloorTrouble) -> String {
+    format!(
+        "  the floor of class {}, {} has failed {} times: the next try is due at {} ({})",
+        trouble.resource_class,
+        trouble.usage_class,
+        trouble.failures,
+        trouble.not_before,
+        trouble.why
+    )
 }
 
 fn leave_to(since: Time, out: &mut (dyn FnMut(&str) + Send), report: &mut Report) {

@@ -2,6 +2,7 @@
 
 pub mod classes;
 pub mod github;
+mod idle;
 pub mod refresh;
 pub mod run;
 mod scope;

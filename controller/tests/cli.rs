@@ -118,6 +118,8 @@ fn what_refresh_cannot_use_is_named() {
     refused("refresh", "github-token", "", &["is missing"]);
     refused("refresh", "ami", "", &["is missing"]);
     refused("refresh", "ami", "debian", &["`debian`"]);
+    refused("refresh", "min-idle", "huge spot 1", &["no class huge"]);
+    refused("refresh", "max-idle", "large spot", &["`large spot`"]);
     refused("refresh", "root-volume-size-gib", "0", &["1 to 16384"]);
     refused("refresh", "root-volume-type", "st1", &["gp3, gp2"]);
     refused("refresh", "key-name", "schlüssel", &["`schlüssel`"]);

@@ -93,6 +93,18 @@ impl Change {
         }
     }
 
+    /// Lets a machine that is idle still, as it was when it was looked at, stay so until then.
+    pub fn stay_idle(generation: u64, now: Time, until: Time) -> Self {
+        Self {
+            when: vec![
+                Clause::StateIn(vec![State::Idle]),
+                Clause::GenerationIs(generation),
+                Clause::ThresholdAfter(now),
+            ],
+            set: vec![Assign::Threshold(Some(until))],
+        }
+    }
+
     /// Removes GitHub's token from the record, unless the controller has moved on meanwhile and
     /// written another.
     pub fn forget_token(generation: u64) -> Self {

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{agent_config::RunnerRelease, ids::ClassName, instance::Secret, time::Time};
+use crate::{
+    agent_config::RunnerRelease,
+    ids::ClassName,
+    instance::{Secret, UsageClass},
+    time::Time,
+};
 
 /// The version of the table's layout that this code reads and writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -162,6 +167,33 @@ pub struct RefreshJournal {
     /// Until when nobody else may act; none once the holder is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// Kinds of machines whose floor could not be raised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floor: Vec<FloorTrouble>,
+}
+
+/// Machines of one kind that could not be launched for the floor: refresh lets some time pass
+/// before it tries again, more after each failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FloorTrouble {
+    /// Their class.
+    pub resource_class: ClassName,
+    /// On demand or spot.
+    pub usage_class: UsageClass,
+    /// How often in a row.
+    pub failures: u32,
+    /// When the next try may be made.
+    pub not_before: Time,
+    /// Why the last one failed.
+    pub why: String,
+}
+
+impl FloorTrouble {
+    /// Whether it is about machines of this kind.
+    pub fn is_of(&self, (class, usage): &(ClassName, UsageClass)) -> bool {
+        self.resource_class == *class && self.usage_class == *usage
+    }
 }
 
 impl RefreshJournal {

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{
     HttpTokensState, InstanceMetadataTagsState, LaunchTemplateInstanceMetadataOptions,
     LaunchTemplateVersion, ShutdownBehavior,
 };
-use proto::table::Table;
+use proto::{state::State, table::Table};
 use tests::{clients, pool::Pool, story::refresh_inputs, workflow::Step};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,5 +119,55 @@ async fn of_two_refreshes_at_once_one_acts_and_the_other_leaves() {
     let config = pool.table.config().await.unwrap();
     assert_eq!(config.refresh.unwrap().until, None);
     assert_eq!(config.launch_template.unwrap().version, 2);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provision_takes_the_floors_machines_and_the_ceiling_ends_them() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let floor = [(
+        "min-idle",
+        "large on-demand 2\nlarge spot 1 mon-sun 00-24 UTC",
+    )];
+    let step = refresh_with(&pool, &floor).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(
+        step.log
+            .contains("+ 2 idle machines of class large, on-demand"),
+        "{}",
+        step.log
+    );
+    assert_eq!(pool.records(State::Idle).await, 3, "{}", step.log);
+    let again = refresh_with(&pool, &floor).await;
+    assert!(again.log.contains("nothing to do"), "{}", again.log);
+
+    let step = pool.provision(11, "2").await;
+    assert_eq!(step.number("reused"), Some(2), "{}", step.log);
+    assert_eq!(pool.release(11).await.code, 0);
+
+    let step = refresh_with(&pool, &[("max-idle", "large on-demand 0\nlarge spot 0")]).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("max-idle is 0"), "{}", step.log);
+    pool.until_alive(0).await;
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_without_capacity_fails_once_and_then_waits() {
+    let pool = Pool::new(Duration::ZERO).await;
+    pool.yard.aws.set_capacity("*", None, Some(0));
+    let floor = [("min-idle", "large on-demand 1")];
+    let step = refresh_with(&pool, &floor).await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(
+        step.log.contains("InsufficientInstanceCapacity"),
+        "{}",
+        step.log
+    );
+    let launches = pool.calls("CreateFleet");
+    let step = refresh_with(&pool, &floor).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("the next try is due at"), "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), launches);
     pool.yard.stop().await;
 }

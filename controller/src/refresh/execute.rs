@@ -2,15 +2,17 @@
 
 use futures::future::join_all;
 use proto::{
+    change::Change,
     config::{Config, ConfigItem, GithubTokens, LaunchTemplate, ResourceClass},
     ids::{ClassName, Home, RunId},
     instance::InstanceRecord,
     message::PoolMessage,
+    time::Time,
 };
 
 use super::{
-    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending, over,
-    step::Step, sweep, table,
+    ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending,
+    floor::Floor, over, step::Step, sweep, table,
 };
 use crate::ports::{Deleted, TemplateContent};
 
@@ -19,6 +21,8 @@ pub(super) struct Execution<'a> {
     settings: &'a RefreshSettings,
     ports: &'a RefreshPorts,
     home: Home,
+    /// Tells this refresh from all others.
+    holder: &'a str,
     /// The configuration as the steps so far have left it.
     config: Config,
 }
@@ -28,17 +32,24 @@ pub(super) struct Execution<'a> {
 #[error("class {0} has no queue: see why it could not be made, then run refresh again")]
 struct NoQueue(ClassName);
 
+/// New machines would be made from what is not wanted any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the launch template could not be brought up to date: see its step")]
+struct OldTemplate;
+
 impl<'a> Execution<'a> {
     pub(super) fn new(
         settings: &'a RefreshSettings,
         ports: &'a RefreshPorts,
         home: Home,
         config: Config,
+        holder: &'a str,
     ) -> Self {
         Self {
             settings,
             ports,
             home,
+            holder,
             config,
         }
     }
@@ -50,7 +61,8 @@ impl<'a> Execution<'a> {
         out: &mut (dyn FnMut(&str) + Send),
     ) -> Vec<(Failed, StepError)> {
         let mut failed = Vec::new();
-        let (mut endings, mut sweeps, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
+        let (mut releases, mut raises) = (Vec::new(), Vec::new());
         let mut template_failed = false;
         for step in steps {
             match self.run_step(step).await {
@@ -60,6 +72,11 @@ impl<'a> Execution<'a> {
                 Ok(Done::Ending) => endings.push(step),
                 Ok(Done::Sweep) => sweeps.push(step),
                 Ok(Done::Release(run)) => releases.push((step, run)),
+                Ok(Done::Floor) if template_failed && matches!(step, Step::Raise { .. }) => {
+                    let failure = Failed::Step(Box::new(step.clone()));
+                    failed.push((failure, OldTemplate.into()));
+                }
+                Ok(Done::Floor) => raises.push(step),
                 Err(error) => {
                     template_failed |= matches!(step, Step::PutTemplate { .. });
                     failed.push((Failed::Step(Box::new(step.clone())), error));
@@ -85,6 +102,16 @@ impl<'a> Execution<'a> {
                 failed.push((Failed::Step(Box::new(step.clone())), error));
             }
         }
+        let floor = Floor {
+            settings: self.settings,
+            ports: self.ports,
+            home: &self.home,
+            config: &self.config,
+            holder: self.holder,
+        };
+        if !raises.is_empty() {
+            failed.extend(floor.raise(&raises, out).await);
+        }
         failed
     }
 
@@ -109,12 +136,14 @@ impl<'a> Execution<'a> {
             }
             Step::RenewTokens { .. } => self.renew_tokens().await?,
             Step::Resend { class, records } => self.resend(class, records).await?,
+            Step::Keep { records, until, .. } => self.keep(records, *until).await?,
             Step::Sweep { .. } => return Ok(Done::Sweep),
             Step::Release { run, .. } => return Ok(Done::Release(run.clone())),
             // One that has a job after all stays.
             Step::DeleteRunner(runner) => match self.ports.forge.delete_runner(runner.id).await? {
                 Deleted::Yes | Deleted::Busy => {}
             },
+            Step::Pool(_) | Step::Raise { .. } => return Ok(Done::Floor),
             Step::Undo { .. }
             | Step::Terminate { .. }
             | Step::TerminateStray { .. }
@@ -190,6 +219,20 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
+    /// One that was claimed meanwhile is left alone.
+    async fn keep(&self, records: &[InstanceRecord], until: Time) -> Result<(), StepError> {
+        let now = self.ports.clock.now();
+        let stay = |record: &InstanceRecord| {
+            let change = Change::stay_idle(record.generation, now, until);
+            (record.arn.clone(), change)
+        };
+        let changes: Vec<_> = records.iter().map(stay).collect();
+        for outcome in self.ports.table.change_instances(&changes).await {
+            outcome?;
+        }
+        Ok(())
+    }
+
     async fn resend(&self, class: &ClassName, records: &[InstanceRecord]) -> Result<(), StepError> {
         let class = self
             .config
@@ -210,8 +253,10 @@ enum Done {
     Yes,
     /// It ends machines: that is done for all such steps at once.
     Ending,
-    /// It sweeps a queue: that is done last.
+    /// It sweeps a queue: that is done after the endings.
     Sweep,
     /// It waits for the machines of a run: all runs do so together.
     Release(RunId),
+    /// It brings machines into the pool: that is done last, since it takes its time.
+    Floor,
 }

@@ -22,8 +22,9 @@ use super::{
     table::{Feature, Setting, TableAdmin, TableState},
 };
 use crate::ports::{
-    Deleted, Fleet, FleetAnswer, FleetRequest, Forge, ForgeRunner, Lease, Machine, Pool, PortError,
-    QueueState, RunState, RunnerToken, TemplateContent, TemplateState, Unknown,
+    Deleted, Fleet, FleetAnswer, FleetError, FleetRequest, Forge, ForgeRunner, Launched, Lease,
+    Machine, Pool, PortError, QueueState, RunState, RunnerToken, TemplateContent, TemplateState,
+    Unknown,
 };
 
 pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
@@ -44,6 +45,9 @@ pub(super) struct World {
     pub(super) images_asked: u32,
     pub(super) runners: Vec<ForgeRunner>,
     pub(super) runs: BTreeMap<RunId, RunState>,
+    /// How many more machines EC2 launches, if there is a limit.
+    pub(super) capacity: Option<u32>,
+    pub(super) launches: Vec<FleetRequest>,
     /// The operation that fails, if any.
     pub(super) broken: Option<&'static str>,
 }
@@ -194,8 +198,39 @@ impl Pool for Fakes {
 
 #[async_trait]
 impl Fleet for Fakes {
-    async fn launch(&self, _: &FleetRequest) -> Result<FleetAnswer, PortError> {
-        unreachable!("refresh launches nothing")
+    async fn launch(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError> {
+        self.call("launch", |world| {
+            let left = world.capacity.unwrap_or(u32::MAX);
+            let count = request.count.min(left);
+            world.capacity = world.capacity.map(|left| left - count);
+            world.launches.push(request.clone());
+            let launched: Vec<Launched> = (0..count)
+                .map(|_| {
+                    let number = 0x1000 + world.machines.len();
+                    let id: InstanceId = format!("i-{number:017x}").parse().expect("an id");
+                    world.machines.push(Machine {
+                        id: id.clone(),
+                        alive: true,
+                        launched_at: Time::from_millis(world.now),
+                        fleet: Some(request.client_token.clone()),
+                    });
+                    Launched {
+                        id,
+                        instance_type: "m6i.large".to_owned(),
+                        zone: "us-east-1a".to_owned(),
+                    }
+                })
+                .collect();
+            let short = (count < request.count).then(|| FleetError {
+                code: "InsufficientInstanceCapacity".to_owned(),
+                message: "there is none".to_owned(),
+                subnet_id: None,
+            });
+            FleetAnswer {
+                launched,
+                errors: short.into_iter().collect(),
+            }
+        })
     }
 
     async fn terminate(

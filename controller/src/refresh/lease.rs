@@ -7,7 +7,7 @@
 use std::{pin::pin, time::Duration};
 
 use proto::{
-    config::RefreshJournal,
+    config::{FloorTrouble, RefreshJournal},
     table::{Outcome, TableError},
     time::Time,
 };
@@ -41,6 +41,7 @@ impl<'a> Lease<'a> {
         ports: &'a RefreshPorts,
         holder: &str,
         read: Option<&RefreshJournal>,
+        floor: Vec<FloorTrouble>,
     ) -> Result<Self, LeaseError> {
         let now = ports.clock.now();
         let mut lease = Self {
@@ -50,6 +51,7 @@ impl<'a> Lease<'a> {
                 holder: holder.to_owned(),
                 since: now,
                 until: None,
+                floor,
             },
         };
         lease.write(Some(now + LEASE)).await?;
@@ -80,8 +82,9 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Lets the next refresh in.
-    pub(super) async fn give_back(mut self) -> Result<(), LeaseError> {
+    /// Lets the next refresh in, with what it has to know.
+    pub(super) async fn give_back(mut self, floor: Vec<FloorTrouble>) -> Result<(), LeaseError> {
+        self.journal.floor = floor;
         self.write(None).await
     }
 

@@ -4,6 +4,7 @@
 //! [`machines`]: what has to end, and what the queues have lost. Last what GitHub keeps for
 //! nothing ([`forge`]).
 
+pub(super) mod floor;
 pub(super) mod forge;
 mod machines;
 

@@ -14,7 +14,7 @@ use proto::{
 };
 
 pub(super) use self::display::count_line;
-use super::{ClassSpec, table::TableStep};
+use super::{ClassSpec, bounds::Kind, table::TableStep};
 use crate::ports::{ForgeRunner, TemplateContent, TemplateState};
 
 /// One thing to do.
@@ -112,6 +112,26 @@ pub enum Step {
     },
     /// A runner is offline and its machine is gone.
     DeleteRunner(ForgeRunner),
+    /// A machine of the floor came up: it joins the idle ones.
+    Pool(Box<InstanceRecord>),
+    /// Idle machines of the floor may stay for longer.
+    Keep {
+        /// Their kind.
+        kind: Kind,
+        /// Those to keep.
+        records: Vec<InstanceRecord>,
+        /// Until when.
+        until: Time,
+    },
+    /// There are fewer idle machines than there should be.
+    Raise {
+        /// Their kind.
+        kind: Kind,
+        /// How many to launch.
+        count: u32,
+        /// How many there should be.
+        least: u32,
+    },
     /// Idle machines that the queue seems to have lost.
     Resend {
         /// Their class.
@@ -184,6 +204,20 @@ pub enum Because {
         /// The record's generation.
         generation: u64,
     },
+    /// It is idle and there are more than there may be.
+    Surplus {
+        /// How many there may be.
+        most: usize,
+        /// The record's generation.
+        generation: u64,
+    },
+    /// It was launched for the floor and did not come up.
+    Unready {
+        /// What its agent says of it.
+        why: String,
+        /// The record's generation.
+        generation: u64,
+    },
     /// It is idle and was made from another version of the launch template.
     OldTemplate {
         /// That version.
@@ -200,6 +234,8 @@ impl Because {
             Self::Expired { .. } => Terminate::Expired,
             Self::ClassRetired { generation, .. }
             | Self::ClassResized { generation, .. }
+            | Self::Surplus { generation, .. }
+            | Self::Unready { generation, .. }
             | Self::OldTemplate { generation, .. } => Terminate::Generation(*generation),
         }
     }
@@ -212,6 +248,10 @@ impl fmt::Display for Because {
             Self::ClassRetired { class, .. } => write!(f, "idle, class {class} is retired"),
             Self::ClassResized { class, .. } => {
                 write!(f, "idle, class {class} has another size now")
+            }
+            Self::Surplus { most, .. } => write!(f, "idle, max-idle is {most}"),
+            Self::Unready { why, .. } => {
+                write!(f, "launched for the floor, did not come up: {why}")
             }
             Self::OldTemplate { version, .. } => {
                 write!(f, "idle, made from launch template version {version}")

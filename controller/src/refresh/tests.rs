@@ -1,5 +1,7 @@
 //! Whole refreshes on the world in memory. Each ends with a second run that plans nothing.
 
+mod floor;
+
 use std::sync::Arc;
 
 use proto::{
@@ -16,6 +18,7 @@ use proto::{
 
 use super::{
     ClassSpec, Failed, RefreshSettings, Report,
+    bounds::IdleRules,
     fakes::{Fakes, TABLE_ARN},
     lease::{Lease, LeaseError},
     refresh,
@@ -68,6 +71,7 @@ impl Scene {
                 release_timeout_sec: 120,
                 healthy_within_sec: 15,
             },
+            idle: IdleRules::default(),
             dry_run: false,
         };
         Self {
@@ -426,6 +430,7 @@ async fn a_refresh_leaves_the_pool_to_one_that_is_at_work() {
         holder: "another".into(),
         since: Time::from_millis(START),
         until: Some(Time::from_millis(START + 3 * MINUTE)),
+        floor: vec![],
     };
     scene.table.put_refresh(&others).await.unwrap();
     let report = scene.run().await;
@@ -448,9 +453,9 @@ async fn a_plan_made_while_another_refresh_acted_is_not_carried_out() {
     // The other one comes and goes between this one's look and its first step.
     let ports = scene.fakes.ports(scene.table.clone());
     let read = scene.config().await.refresh;
-    let other = Lease::take(&ports, "another", read.as_ref()).await;
-    other.unwrap().give_back().await.unwrap();
-    let late = Lease::take(&ports, "me", read.as_ref()).await;
+    let other = Lease::take(&ports, "another", read.as_ref(), vec![]).await;
+    other.unwrap().give_back(vec![]).await.unwrap();
+    let late = Lease::take(&ports, "me", read.as_ref(), vec![]).await;
     assert!(matches!(late, Err(LeaseError::Others(_))));
 }
 

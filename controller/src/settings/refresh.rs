@@ -6,7 +6,7 @@ use proto::{
 };
 
 use super::{
-    BadInput, Common, classes, flag, github::GithubSettings, given, list, positive, required,
+    BadInput, Common, classes, flag, github::GithubSettings, given, idle, list, positive, required,
 };
 use crate::{
     github::release::Wanted,
@@ -84,6 +84,11 @@ impl DesiredState {
             },
             runner: None,
             parameters: parameters(inputs)?,
+            idle: idle::rules(
+                given(inputs.min_idle.as_ref()),
+                given(inputs.max_idle.as_ref()),
+                &classes,
+            )?,
             classes,
             pool,
             github_url: agent.github_url.clone(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proto::{
     change::{Assign, Change, Clause},
     config::{
-        ConfigItem, GithubTokens, Image, LaunchTemplate, Parameters, RefreshJournal, ResourceClass,
-        Schema,
+        ConfigItem, FloorTrouble, GithubTokens, Image, LaunchTemplate, Parameters, RefreshJournal,
+        ResourceClass, Schema,
     },
     ids::{Home, InstanceArn, Label},
     instance::{Health, InstanceRecord, Job, Runner, Secret, UsageClass},
@@ -466,6 +466,13 @@ async fn the_journal_of_refresh_is_written_in_order(table: &dyn Table) {
         holder: format!("refresh {revision}"),
         since: at(0),
         until,
+        floor: vec![FloorTrouble {
+            resource_class: "large".parse().expect("a name"),
+            usage_class: UsageClass::Spot,
+            failures: 2,
+            not_before: at(600),
+            why: "no capacity".into(),
+        }],
     };
     let (first, second) = (journal(1, Some(at(60))), journal(2, None));
     let early = table.put_refresh(&second).await.expect("write");

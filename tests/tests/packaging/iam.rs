@@ -105,15 +105,12 @@ impl Life {
         alter(vec![Assign::Since(long_ago), Assign::Threshold(Some(soon))]).await;
         let config = table.config().await.expect("read");
         let class = config.class(&record.resource_class).expect("a class");
-        let queue = SqsPool::new(clients::sqs(&self.yard.aws.url()));
+        let sqs = clients::sqs(&self.yard.aws.url());
         let url = &class.queue_url;
-        let second = Duration::from_secs(1);
-        let leases = queue
-            .receive(url, 10, second, second)
-            .await
-            .expect("received");
-        let handles: Vec<String> = leases.into_iter().map(|lease| lease.handle).collect();
-        queue.delete(url, &handles).await.expect("deleted");
+        // Also what the provision that was killed had leased.
+        let purged = sqs.purge_queue().queue_url(url).send().await;
+        purged.expect("purged");
+        let queue = SqsPool::new(sqs);
         let step = self.refresh(inputs).await;
         done(&step);
         assert!(step.log.contains("for idle machines"), "{}", step.log);
@@ -233,6 +230,12 @@ async fn live() -> Life {
     let step = life.refresh(&[classes]).await;
     done(&step);
     assert!(step.log.contains("machines of run 9"), "{}", step.log);
+
+    // Machines of the floor.
+    let floor = ("min-idle", "large on-demand 2\nlarge spot 1");
+    done(&life.refresh(&[classes, floor]).await);
+    let none = ("max-idle", "large on-demand 0\nlarge spot 0");
+    done(&life.refresh(&[classes, none]).await);
 
     // A machine that no longer answers, and ones that idle for longer than they may.
     let [first] = &*held.machines() else {

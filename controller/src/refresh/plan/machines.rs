@@ -59,6 +59,10 @@ pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -
         steps.extend(strays(observed, records, &ending, now));
     }
     steps.extend(forge::releases(observed, records, &ending));
+    if observed.records.is_some() && observed.machines.is_some() {
+        let raised = super::floor::plan(settings, observed, records, &mut ending, now);
+        steps.extend(raised);
+    }
     steps.extend(lost_messages(settings, observed, records, &ending, now));
     if observed.records.is_some() {
         steps.extend(stale_messages(settings, observed, records, &ending));

@@ -30,12 +30,15 @@ impl Step {
             | Self::PutClass { old: None, .. }
             | Self::PutParameters { old: None, .. }
             | Self::RenewTokens { ends_at: None }
+            | Self::Raise { .. }
             | Self::Resend { .. } => Mark::Create,
             Self::PutSchema { old: Some(_), .. }
             | Self::PutTemplate { old: Some(_), .. }
             | Self::RecordTemplate { old: Some(_), .. }
             | Self::PutClass { old: Some(_), .. }
             | Self::PutParameters { old: Some(_), .. }
+            | Self::Pool(_)
+            | Self::Keep { .. }
             | Self::RenewTokens { ends_at: Some(_) } => Mark::Change,
             Self::PruneTemplate { .. }
             | Self::RetireClass(_)
@@ -123,6 +126,30 @@ impl fmt::Display for Step {
                 let name = &runner.name;
                 write!(f, "runner {name} at GitHub (offline, its machine is gone)")
             }
+            Self::Pool(record) => write!(
+                f,
+                "machine {}: {} → idle, for the floor of class {}",
+                record.id(),
+                record.state,
+                record.resource_class
+            ),
+            Self::Keep {
+                kind: (class, usage),
+                records,
+                until,
+            } => write!(
+                f,
+                "{} idle machines of class {class}, {usage}: kept for the floor until {until}",
+                records.len()
+            ),
+            Self::Raise {
+                kind: (class, usage),
+                count,
+                least,
+            } => write!(
+                f,
+                "{count} idle machines of class {class}, {usage} (min-idle is {least})"
+            ),
             Self::Resend { class, records } => {
                 let count = records.len();
                 write!(f, "{count} messages for idle machines of class {class}")
