@@ -35,7 +35,9 @@ async fn agents(scene: &Scene) -> ! {
                 at: now,
                 detail: None,
             };
-            let beat = Change::beat(now, [Assign::Report(report)]);
+            let said = record.fresh_report().is_some();
+            let news = (!said).then_some(Assign::Report(report));
+            let beat = Change::beat(now, news);
             scene
                 .table
                 .change_instance(&record.arn, &beat)
