@@ -70,6 +70,8 @@ mod tests {
             runner_dir: folder.join("runner"),
             runner_user: String::new(),
             system: crate::host::System::default(),
+            jobs: proto::agent_config::JobRules::default(),
+            post_release_within: std::time::Duration::from_secs(10),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
             jobs_may_use_role: false,

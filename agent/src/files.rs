@@ -60,6 +60,20 @@ pub(crate) fn private(path: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
+/// A new file with these permissions, whatever the process's mask takes away.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode & 0o700)
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))
+    };
+    write().map_err(FileError::of("write", path))
+}
+
 /// Reads a JSON file; none when there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let bytes = match fs::read(path) {

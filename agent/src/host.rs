@@ -8,7 +8,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proto::{agent_config::AgentConfig, ids::InstanceId, instance::Secret};
+use proto::{
+    agent_config::{AgentConfig, JobRules},
+    ids::InstanceId,
+    instance::Secret,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, sync::mpsc::UnboundedSender};
 
@@ -18,7 +22,7 @@ use crate::{
     cage::Cage,
     clean, contact, examine, fence,
     files::{FileError, read_json, write_json},
-    listen,
+    hooks, listen,
     machine::{Ages, Event, ListenerId, Saved, Tenant, Vitals},
     ports::{Cause, Host, chain},
     process::{self, Belongings},
@@ -39,6 +43,10 @@ pub struct Machinery {
     pub runner_user: String,
     /// Where other programs of this machine keep theirs.
     pub system: System,
+    /// The rules for jobs.
+    pub jobs: JobRules,
+    /// How long the post-release script may take.
+    pub post_release_within: Duration,
     /// Which machine this is.
     pub instance: InstanceId,
     /// Where Docker listens, if jobs need it.
@@ -52,6 +60,8 @@ pub struct Machinery {
 pub struct System {
     /// What a new home holds.
     pub skeleton: PathBuf,
+    /// Who may become root.
+    pub sudoers: PathBuf,
     /// Docker's client.
     pub docker: PathBuf,
     /// There while Docker runs.
@@ -62,6 +72,7 @@ impl Default for System {
     fn default() -> Self {
         Self {
             skeleton: "/etc/skel".into(),
+            sudoers: "/etc/sudoers.d".into(),
             docker: "/usr/bin/docker".into(),
             docker_socket: "/var/run/docker.sock".into(),
         }
@@ -172,6 +183,7 @@ impl Machinery {
             listener: Some(listener),
             offset: 0,
             job: None,
+            token: None,
         })
     }
 
@@ -227,7 +239,10 @@ impl Host for Machinery {
         if let Some(listener) = listener {
             listen::stop(listener).await;
         }
-        clean::clean(self).await.map_err(|error| chain(&error))
+        clean::clean(self).await.map_err(|error| chain(&error))?;
+        // After the cleaning: nothing of a job's is left that could mislead it.
+        let done = hooks::post_release(self).await;
+        done.map_err(|error| chain(&error))
     }
 
     fn save(&self, saved: Option<&Saved>) -> Result<(), Cause> {

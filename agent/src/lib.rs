@@ -31,6 +31,7 @@ mod fetch;
 mod files;
 mod folder;
 mod home;
+mod hooks;
 pub mod host;
 pub mod imds;
 mod journal;

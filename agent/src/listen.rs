@@ -19,6 +19,7 @@ use tokio::{process::Child, sync::mpsc::UnboundedSender};
 use crate::{
     command::tail,
     files::private,
+    hooks,
     host::Machinery,
     listener::Follow,
     machine::{Event, ListenerId, Said},
@@ -31,10 +32,16 @@ use crate::{
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How often a stopping listener is looked at.
 const STOP_LOOK: Duration = Duration::from_millis(20);
+/// The listener ends with one of these to be replaced; the other after one job.
+const UPDATING: [i32; 2] = [3, 4];
+/// The runner's own scripts wait as long for it.
+const UPDATE_WITHIN: Duration = Duration::from_secs(31);
 /// How often the output is read until the listener listens: a run waits for it.
 const EAGER: Duration = Duration::from_millis(20);
 /// And from then on.
 const CALM: Duration = Duration::from_millis(100);
+/// Where the runner is told of a script that it runs before each job.
+const BEFORE_JOB: &str = "ACTIONS_RUNNER_HOOK_JOB_STARTED";
 /// Else the listener of a version that GitHub no longer takes ends as any other does.
 const DEPRECATED: &str = "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE";
 
@@ -72,6 +79,9 @@ pub(crate) async fn listen(host: &Machinery, run: u64, events: &UnboundedSender<
     };
     follow.news();
     let code = status.ok().and_then(|status| status.code());
+    if code.is_some_and(|code| UPDATING.contains(&code)) {
+        await_update(host).await;
+    }
     tell(events, Event::ListenerEnded(run, code, tail(&log)));
 }
 
@@ -97,8 +107,26 @@ pub(crate) async fn adopt(
     tell(events, Event::ListenerEnded(run, None, tail(&log)));
 }
 
+/// An update, which is switched off but may be forced, goes on without the listener.
+async fn await_update(host: &Machinery) {
+    tracing::info!("the runner updates itself");
+    let finished = host.runner_dir.join("update.finished");
+    let look = async {
+        while !finished.exists() {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+        crate::files::remove(&finished)
+    };
+    match tokio::time::timeout(UPDATE_WITHIN, look).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("{}", chain(&error)),
+        Err(_) => tracing::warn!("the runner's update does not come to an end"),
+    }
+}
+
 fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
     let account = host.account().map_err(|error| error.to_string())?;
+    let before = hooks::place_pre_job(host).map_err(|error| chain(&error))?;
     let open = || -> io::Result<_> {
         // From here on daemons of jobs come back to this process. Not earlier: what the
         // operator's script starts for good belongs to the machine.
@@ -110,6 +138,7 @@ fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
     host.caged_runner_command(&account)
         .arg("run")
         .env(DEPRECATED, "1")
+        .envs(before.map(|script| (BEFORE_JOB, script)))
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)

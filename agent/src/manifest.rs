@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     files::{self, FileError, read_json, write_json},
-    folder,
+    folder, hooks,
     host::Machinery,
     mounts, protect,
     runner::CONFIGURATION,
@@ -23,7 +23,7 @@ const STEERING: [&str; 2] = [".env", ".path"];
 
 /// Whether an entry of the runner's folder is not part of the program.
 pub(crate) fn is_passing(name: &str) -> bool {
-    [&PASSING[..], &STEERING, &CONFIGURATION]
+    [&PASSING[..], &STEERING, &CONFIGURATION, &[hooks::PRE_JOB]]
         .concat()
         .contains(&name)
 }
@@ -82,7 +82,8 @@ pub(crate) fn restore(
     mounted: &[PathBuf],
 ) -> Result<(), FileError> {
     let clear = |name: &str| folder::clear(&host.runner_dir.join(name), mounted);
-    for name in CONFIGURATION.into_iter().chain(PASSING).chain(STEERING) {
+    let jobs = CONFIGURATION.into_iter().chain(PASSING).chain(STEERING);
+    for name in jobs.chain([hooks::PRE_JOB]) {
         clear(name)?;
     }
     let Some(manifest) = read(host) else {
@@ -130,6 +131,8 @@ mod tests {
             runner_dir: folder.path().join("runner"),
             runner_user: String::new(),
             system: crate::host::System::default(),
+            jobs: proto::agent_config::JobRules::default(),
+            post_release_within: std::time::Duration::from_secs(10),
             instance: "i-0123456789abcdef0".parse().unwrap(),
             docker: None,
             jobs_may_use_role: false,

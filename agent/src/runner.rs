@@ -137,6 +137,7 @@ pub(crate) async fn configure(
         .args(["--name", &tenant.name])
         .args(["--labels", tenant.label.as_str(), "--no-default-labels"])
         .args(["--disableupdate", "--replace", "--work", "_work"])
+        .args(host.jobs.ephemeral.then_some("--ephemeral"))
         .env(TOKEN, token.expose());
     run_to_end(
         "the runner's configure",

@@ -79,6 +79,9 @@ pub async fn start(
             },
             instance: identity.arn.id().clone(),
             jobs_may_use_role: config.jobs_may_use_instance_role,
+            jobs: config.jobs.clone(),
+            post_release_within: Duration::try_from_secs_f64(config.times.post_release)
+                .unwrap_or_default(),
             docker: config.docker.then(|| settings.docker.clone()),
         }),
         metadata: imds,

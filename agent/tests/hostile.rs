@@ -175,14 +175,8 @@ async fn serve(life: &Life, run: &str, job: &str, done: &str) -> BTreeMap<String
     told
 }
 
-#[tokio::test]
-async fn the_next_run_finds_nothing_of_a_hostile_job() {
-    if !Uid::effective().is_root() {
-        eprintln!("SKIPPED: the_next_run_finds_nothing_of_a_hostile_job needs root to make a user");
-        return;
-    }
-    let mut life = Life::new(RUNNER);
-    let someone = Someone::new(&life.path("home"));
+/// Gives the machine what one has: a home, a skeleton, Docker, sudo.
+fn furnish(life: &mut Life, someone: &Someone) {
     // What stands for the machine's root folder is to be walked through by all.
     fs::set_permissions(life.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     for folder in ["home", "skeleton/.config", "seen", "shared/deep"] {
@@ -203,12 +197,27 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
     fs::set_permissions(life.path("unreadable"), fs::Permissions::from_mode(0o711)).unwrap();
     life.program("docker", DOCKER);
     fs::write(life.path("docker.sock"), "").unwrap();
-    life.user = someone.0.name.clone();
+    fs::create_dir(life.path("sudoers.d")).unwrap();
+    life.system.sudoers = life.path("sudoers.d");
+    life.user.clone_from(&someone.0.name);
     life.system.skeleton = life.path("skeleton");
     life.system.docker = life.path("docker");
     life.system.docker_socket = life.path("docker.sock");
+}
+
+#[tokio::test]
+async fn the_next_run_finds_nothing_of_a_hostile_job() {
+    if !Uid::effective().is_root() {
+        eprintln!("SKIPPED: the_next_run_finds_nothing_of_a_hostile_job needs root to make a user");
+        return;
+    }
+    let mut life = Life::new(RUNNER);
+    let someone = Someone::new(&life.path("home"));
+    furnish(&mut life, &someone);
     let (agent, stop) = life.start();
     life.pool().await;
+    let rule = fs::read_to_string(life.path("sudoers.d/paddock-runner")).unwrap();
+    assert!(rule.contains(&format!("#{} ALL=", someone.0.uid)), "{rule}");
 
     serve(&life, "70", "true >$HOME/../seen/ready", "ready").await;
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;

@@ -127,6 +127,20 @@ pub struct RefreshInputs {
     /// Shell script that each machine runs once as root before it is ready.
     #[arg(long, env = "INPUT_PRE-RUNNER-SCRIPT")]
     pub pre_runner_script: Option<String>,
+    /// Whether jobs may become root by sudo, as on GitHub's own machines [default: true].
+    #[arg(long, env = "INPUT_RUNNER-SUDO")]
+    pub runner_sudo: Option<String>,
+    /// Whether a registration is good for one job, after which the runner is registered again
+    /// [default: false].
+    #[arg(long, env = "INPUT_EPHEMERAL")]
+    pub ephemeral: Option<String>,
+    /// Bash script that runs before each job, as its user; if it fails, so does the job.
+    #[arg(long, env = "INPUT_PRE-JOB-SCRIPT")]
+    pub pre_job_script: Option<String>,
+    /// Shell script that runs as root after a machine was released and cleaned; if it fails, the
+    /// machine is terminated.
+    #[arg(long, env = "INPUT_POST-RELEASE-SCRIPT")]
+    pub post_release_script: Option<String>,
     /// Whether jobs need Docker: a machine on which it does not answer is not handed out
     /// [default: false].
     #[arg(long, env = "INPUT_REQUIRES-DOCKER")]

@@ -61,6 +61,8 @@ pub struct RefreshSettings {
     pub template: TemplateContent<String>,
     /// The runner program that its user data names.
     pub runner: Option<RunnerRelease>,
+    /// Whether runners register anew after each job, and so need tokens while they are running.
+    pub ephemeral: bool,
     /// The sizes that can be asked for.
     pub classes: Vec<ClassSpec>,
     /// Subnets and times.

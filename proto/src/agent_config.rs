@@ -32,9 +32,47 @@ pub struct AgentConfig {
     /// Whether jobs may use the role of the machine's instance profile.
     #[serde(default, skip_serializing_if = "is_false")]
     pub jobs_may_use_instance_role: bool,
+    /// The rules for jobs.
+    #[serde(default, skip_serializing_if = "JobRules::are_usual")]
+    pub jobs: JobRules,
     /// Times.
     #[serde(default)]
     pub times: Times,
+}
+
+/// The rules for jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct JobRules {
+    /// Whether jobs may become root by `sudo`, as on GitHub's own machines.
+    pub runner_sudo: bool,
+    /// Whether a registration is good for one job; the runner is registered again after it.
+    pub ephemeral: bool,
+    /// The operator's script that the runner runs before each job, as the job's user; if it fails,
+    /// so does the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pre_job_script: Option<String>,
+    /// The operator's script that is run as root after each cleaning; if it fails, the machine is
+    /// not handed out again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post_release_script: Option<String>,
+}
+
+impl Default for JobRules {
+    fn default() -> Self {
+        Self {
+            runner_sudo: true,
+            ephemeral: false,
+            pre_job_script: None,
+            post_release_script: None,
+        }
+    }
+}
+
+impl JobRules {
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -103,6 +141,8 @@ pub struct Times {
     pub contact: f64,
     /// How long one try to register may take.
     pub registration: f64,
+    /// How long the post-release script may take: a release waits for it.
+    pub post_release: f64,
 }
 
 impl Default for Times {
@@ -115,6 +155,7 @@ impl Default for Times {
             unclaimed: 600.0,
             contact: 900.0,
             registration: 60.0,
+            post_release: 60.0,
         }
     }
 }

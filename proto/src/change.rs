@@ -128,6 +128,17 @@ impl Change {
         }
     }
 
+    /// Hands GitHub's registration token to a machine whose runner registers anew after each job.
+    pub fn renew_token(generation: u64, token: Secret) -> Self {
+        Self {
+            when: vec![
+                Clause::StateIn(vec![State::Running]),
+                Clause::GenerationIs(generation),
+            ],
+            set: vec![Assign::Token(Some(token))],
+        }
+    }
+
     /// Whether every condition holds of the record, or of its absence.
     pub fn holds(&self, record: Option<&InstanceRecord>) -> bool {
         record.is_some_and(|record| self.when.iter().all(|clause| clause.holds(record)))

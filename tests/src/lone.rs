@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use proto::agent_config::{AgentConfig, Times};
+use proto::agent_config::{AgentConfig, JobRules, Times};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -100,6 +100,7 @@ impl Lone {
             runner: None,
             docker: false,
             jobs_may_use_instance_role: false,
+            jobs: JobRules::default(),
             times,
         }
     }

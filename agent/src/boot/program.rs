@@ -10,6 +10,7 @@ use crate::{
     command::run_to_end,
     fetch,
     files::{self, read_json, write_json},
+    hooks,
     host::Machinery,
     protect, runner,
 };
@@ -50,10 +51,13 @@ pub(super) async fn find(
     }
 }
 
-/// Puts the program out of reach of jobs that have a user of their own.
+/// Puts the program out of reach of jobs that have a user of their own, and settles whether that
+/// user may become root.
 pub(super) fn protect(host: &Machinery) -> Result<(), BootError> {
     match host.account() {
         Ok(Account::Other(person)) if host.runner_dir.exists() => {
+            let allowed = host.jobs.runner_sudo;
+            hooks::sudo(&host.system.sudoers, person.user, allowed)?;
             Ok(protect::protect(&host.runner_dir, &person)?)
         }
         // Who is missing is said when the program is asked for its version.

@@ -3,16 +3,16 @@
 //! A phase file tells a later agent how far it came. A script that was interrupted runs again
 //! from its beginning: half of it must not be taken for the whole.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use proto::{agent_config::AgentConfig, ids::InstanceId};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use super::BootError;
 use crate::{
     command::{CommandError, run_and_tell},
-    files::{FileError, read_json, write_json},
+    files::{read_json, write_json},
+    hooks,
     host::Machinery,
     lines::Lines,
     machine::{ListenerId, text::printable},
@@ -84,17 +84,8 @@ pub(super) async fn once(host: &Machinery, config: &AgentConfig) -> Result<(), B
         None => {}
     }
     write(Phase::Started, None)?;
-    let path = host.state_dir.join("pre-runner-script");
-    save_script(&path, script).map_err(FileError::of("write", &path))?;
+    let command = hooks::save(&host.state_dir.join("pre-runner-script"), script)?;
     let within = Duration::try_from_secs_f64(config.times.script).unwrap_or_default();
-    let mut command = if script.starts_with("#!") {
-        Command::new(&path)
-    } else {
-        let mut command = Command::new("/bin/sh");
-        command.arg(&path);
-        command
-    };
-    command.current_dir("/");
     let log = host.log("pre-runner-script");
     let started = |pid| {
         if let Err(error) = write(Phase::Started, process::identity(pid)) {
@@ -115,16 +106,6 @@ pub(super) async fn once(host: &Machinery, config: &AgentConfig) -> Result<(), B
             Err(BootError::Script(error))
         }
     }
-}
-
-fn save_script(path: &Path, script: &str) -> std::io::Result<()> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o700)
-        .open(path)?
-        .write_all(script.as_bytes())
 }
 
 /// Tells what a program writes to its log, as it comes.
@@ -166,6 +147,10 @@ async fn overheard(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tokio::process::Command;
+
     use super::*;
     use crate::boot::tests::{config, host};
 

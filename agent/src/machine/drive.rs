@@ -61,6 +61,9 @@ impl Machine {
         }
         let wanted = self.still_wanted();
         let unwanted = wanted == Some(false);
+        if wanted == Some(true) {
+            self.take_new_token(now);
+        }
         match self.tenancy.phase {
             Phase::Empty => self.begin(now),
             Phase::Paused { .. } | Phase::Starting | Phase::Failed { .. } if unwanted => {
@@ -96,6 +99,21 @@ impl Machine {
             | Phase::RemovePaused { .. }
             | Phase::Retiring
             | Phase::Stuck { .. } => None,
+        }
+    }
+
+    /// A runner that registers anew after each job is handed a new token before the old one ends;
+    /// if that came late, it tries again.
+    fn take_new_token(&mut self, now: Now) {
+        let Some(token) = self.record.as_ref().and_then(|r| r.token.clone()) else {
+            return;
+        };
+        if !self.config.jobs.ephemeral || self.tenancy.token.as_ref() == Some(&token) {
+            return;
+        }
+        self.tenancy.token = Some(token);
+        if matches!(self.tenancy.phase, Phase::Failed { .. }) {
+            self.register_anew(now.mono, now);
         }
     }
 
@@ -193,7 +211,10 @@ impl Machine {
             self.tenancy.tries = 0;
         }
         let token = self.record.as_ref().and_then(|record| record.token.clone());
-        let Some(token) = token.or_else(|| self.tenancy.token.clone()) else {
+        // One that is kept for the next job only registers.
+        let kept = self.tenancy.token.clone();
+        let kept = kept.filter(|_| !self.config.jobs.ephemeral);
+        let Some(token) = token.or(kept) else {
             // It is handed over once the record shows that no job runs.
             self.tenancy.phase = Phase::RemovePaused {
                 until: now.mono + FIRST_PAUSE,

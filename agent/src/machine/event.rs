@@ -68,6 +68,9 @@ pub struct Saved {
     /// The job that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
+    /// GitHub's registration token, for a runner that registers anew after each job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
 }
 
 /// To deregister once too often does no harm.

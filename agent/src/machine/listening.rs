@@ -1,5 +1,7 @@
 //! What the listener's words and its end mean.
 
+use std::time::Duration;
+
 use proto::instance::Job;
 
 use super::{
@@ -31,6 +33,7 @@ impl Machine {
             Said::JobEnded => {
                 tracing::info!("the job ended");
                 self.job = None;
+                self.tenancy.worked = true;
                 self.noticed.idle_since = Some(now.mono);
                 let before = self.record.as_ref().map_or(0, |record| record.jobs);
                 self.jobs = Some(self.jobs.unwrap_or(before) + 1);
@@ -41,7 +44,9 @@ impl Machine {
             self.tenancy.phase = Phase::Listening;
             self.tenancy.comebacks = 0;
             // The next thing to run here is a job.
-            self.tenancy.token = None;
+            if !self.config.jobs.ephemeral {
+                self.tenancy.token = None;
+            }
         }
     }
 
@@ -57,15 +62,18 @@ impl Machine {
         {
             return;
         }
-        let code_text = code.map_or("a signal".to_owned(), |code| format!("exit code {code}"));
-        let cause = format!("the listener ended with {code_text}\n{tail}");
+        if self.config.jobs.ephemeral && self.tenancy.worked && matches!(code, Some(0) | None) {
+            tracing::info!("the runner did its one job: registering anew");
+            return self.register_anew(now.mono, now);
+        }
+        let cause = format!("{}\n{tail}", self.ending(code));
         self.tenancy.comebacks += 1;
         let next = match code {
             // GitHub deleted the registration, or never had it.
             Some(0 | 1) => Next::Configure,
-            // Trouble at GitHub; an update, which is switched off; a kill.
+            // Trouble at GitHub; an update, which is over by now; a kill.
             Some(2..=4) | None => Next::Listen,
-            // Session conflict, version deprecated, or unknown: trying again is no help.
+            // Session conflict, version too old, or unknown: trying again is no help.
             Some(_) => return self.registration_failed(cause, now),
         };
         // Trouble at GitHub passes, however long it takes.
@@ -75,10 +83,34 @@ impl Machine {
         self.note(now, &format!("{cause}; bringing it back"));
         let until = now.mono + pause(self.tenancy.comebacks);
         if next == Next::Configure {
-            self.tenancy.tries = 0;
-            self.tenancy.configured = false;
+            return self.register_anew(until, now);
         }
         self.tenancy.deadline = until + seconds(self.config.times.registration);
+        self.tenancy.phase = Phase::Paused { until, next };
+    }
+
+    /// How the listener ended, by its exit code.
+    fn ending(&self, code: Option<i32>) -> String {
+        let version = self.version().unwrap_or("unknown");
+        match code {
+            None => "the listener ended with a signal".to_owned(),
+            Some(5) => "the listener ended with exit code 5: another listener holds this runner's \
+                        session at GitHub"
+                .to_owned(),
+            Some(7) => format!(
+                "runner version too old: GitHub gives no jobs to {version} any more (exit code 7); \
+                 let the pool have a newer one with actions-runner-version, or bake an image"
+            ),
+            Some(code) => format!("the listener ended with exit code {code}"),
+        }
+    }
+
+    /// From the beginning, with a registration of its own.
+    pub(super) fn register_anew(&mut self, until: Duration, now: Now) {
+        self.tenancy.tries = 0;
+        self.tenancy.configured = false;
+        self.tenancy.deadline = until.max(now.mono) + seconds(self.config.times.registration);
+        let next = Next::Configure;
         self.tenancy.phase = Phase::Paused { until, next };
     }
 }

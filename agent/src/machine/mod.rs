@@ -191,7 +191,11 @@ impl Machine {
         let mut effects: Vec<Effect> = self.drive(now).into_iter().collect();
         effects.extend(self.examine(now));
         self.speak(now);
-        let saved = self.tenancy.save(self.version(), self.job.as_ref());
+        let saved = self.tenancy.save(
+            self.version(),
+            self.job.as_ref(),
+            self.config.jobs.ephemeral,
+        );
         if saved != self.saved {
             self.saved.clone_from(&saved);
             effects.push(Effect::Save(saved));

@@ -51,8 +51,11 @@ pub(super) enum Next {
 pub(super) struct Tenancy {
     pub(super) phase: Phase,
     pub(super) tenant: Option<Tenant>,
-    /// GitHub's registration token, until the runner listens: jobs run beside this process.
+    /// GitHub's registration token, until the runner listens: jobs run beside this process. One
+    /// that registers anew after each job keeps it.
     pub(super) token: Option<Secret>,
+    /// The listener has done a job.
+    pub(super) worked: bool,
     /// The runner may listen.
     pub(super) configured: bool,
     /// GitHub may know the runner.
@@ -99,7 +102,8 @@ impl Tenancy {
         Self {
             phase,
             tenant: saved.map(|saved| saved.tenant.clone()),
-            token: None,
+            token: saved.and_then(|saved| saved.token.clone()),
+            worked: false,
             configured: saved.is_some_and(|saved| saved.configured),
             registered: saved.is_some_and(|saved| saved.registered),
             listener: saved.and_then(|saved| saved.listener),
@@ -116,8 +120,14 @@ impl Tenancy {
         Some(Effect::Adopt(self.run, listener, self.offset))
     }
 
-    pub(super) fn save(&self, version: Option<&str>, job: Option<&Job>) -> Option<Saved> {
+    pub(super) fn save(
+        &self,
+        version: Option<&str>,
+        job: Option<&Job>,
+        ephemeral: bool,
+    ) -> Option<Saved> {
         Some(Saved {
+            token: self.token.clone().filter(|_| ephemeral),
             tenant: self.tenant.clone()?,
             version: version.map(str::to_owned),
             configured: self.configured,
@@ -187,6 +197,7 @@ impl Tenancy {
     pub(super) fn listen(&mut self) -> Effect {
         self.run += 1;
         self.offset = 0;
+        self.worked = false;
         self.phase = Phase::Starting;
         Effect::Listen(self.run)
     }

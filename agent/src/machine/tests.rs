@@ -2,6 +2,7 @@
 
 mod again;
 mod health;
+mod jobs;
 mod notice;
 
 use std::time::Duration;
@@ -61,8 +62,13 @@ struct Story {
 
 impl Story {
     fn new(record: Option<InstanceRecord>) -> Self {
+        Self::new_with(record, |_| ())
+    }
+
+    fn new_with(record: Option<InstanceRecord>, edit: impl FnOnce(&mut AgentConfig)) -> Self {
         let text = r#"{"v":1,"pool":"p","table":"t","region":"r","githubUrl":"u"}"#;
-        let config: AgentConfig = serde_json::from_str(text).unwrap();
+        let mut config: AgentConfig = serde_json::from_str(text).unwrap();
+        edit(&mut config);
         let arn = InstanceArn::try_from(ARN.to_owned()).unwrap();
         let mut story = Self {
             machine: Machine::new(config, arn, None),
@@ -82,7 +88,11 @@ impl Story {
 
     /// A machine that has booted and shown it.
     fn booted(record: InstanceRecord) -> Self {
-        let mut story = Self::new(Some(record));
+        Self::booted_with(record, |_| ())
+    }
+
+    fn booted_with(record: InstanceRecord, edit: impl FnOnce(&mut AgentConfig)) -> Self {
+        let mut story = Self::new_with(Some(record), edit);
         story.happen(Event::Booted(Ok("2.336.0".into())));
         story
     }

@@ -10,7 +10,7 @@ use agent::{
     status::StatusFile,
 };
 use proto::{
-    agent_config::AgentConfig,
+    agent_config::{AgentConfig, JobRules},
     ids::{InstanceArn, Label},
     instance::{InstanceRecord, Secret},
     signal::Signal,
@@ -27,6 +27,18 @@ pub(crate) struct Life {
     pub(crate) arn: InstanceArn,
     pub(crate) user: String,
     pub(crate) system: System,
+    pub(crate) jobs: JobRules,
+}
+
+impl Drop for Life {
+    /// A machine that is gone takes its kernel's memory along; this one's kernel is the test's.
+    fn drop(&mut self) {
+        let slice = format!("paddock_{}.slice", self.arn.id().as_str().replace('-', ""));
+        for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            // There is none unless the agent could make one.
+            let _ = fs::remove_dir(std::path::Path::new(root).join(&slice));
+        }
+    }
 }
 
 pub(crate) type Agent = (JoinHandle<()>, oneshot::Sender<()>);
@@ -44,7 +56,12 @@ impl Life {
             table: Arc::new(MemoryTable::default()),
             arn: InstanceArn::try_from(arn).unwrap(),
             user: String::new(),
-            system: System::default(),
+            system: System {
+                // Not this computer's own.
+                sudoers: "/no/such/folder".into(),
+                ..System::default()
+            },
+            jobs: JobRules::default(),
         };
         fs::create_dir_all(life.path("runner/bin")).unwrap();
         life.program("runner/bin/Runner.Listener", runner);
@@ -67,7 +84,7 @@ impl Life {
         let marker = self.path("script-ran");
         let config: AgentConfig = serde_json::from_value(serde_json::json!({
             "v": 1, "pool": "p", "table": "t", "region": "r", "githubUrl": "https://github.com/a/b",
-            "preRunnerScript": format!("echo ran >>{}", marker.display()),
+            "jobs": self.jobs, "preRunnerScript": format!("echo ran >>{}", marker.display()),
             "times": { "heartbeat": 0.2, "look": 0.02 },
         }))
         .unwrap();
@@ -81,6 +98,8 @@ impl Life {
                 instance: self.arn.id().clone(),
                 docker: None,
                 jobs_may_use_role: false,
+                jobs: self.jobs.clone(),
+                post_release_within: Duration::from_secs(10),
             }),
             metadata: Arc::new(Imds::new("http://127.0.0.1:9").unwrap()),
             power: Arc::new(PowerProgram::new(self.path("poweroff"))),

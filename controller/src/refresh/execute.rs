@@ -4,7 +4,7 @@ use futures::future::join_all;
 use proto::{
     change::Change,
     config::{Config, ConfigItem, GithubTokens, LaunchTemplate, ResourceClass},
-    ids::{ClassName, Home, RunId},
+    ids::{ClassName, Home, InstanceArn, RunId},
     instance::InstanceRecord,
     message::PoolMessage,
     time::Time,
@@ -135,6 +135,7 @@ impl<'a> Execution<'a> {
                 self.record(ConfigItem::Parameters(new.clone())).await?;
             }
             Step::RenewTokens { .. } => self.renew_tokens().await?,
+            Step::HandToken { machines } => self.hand_token(machines).await?,
             Step::Resend { class, records } => self.resend(class, records).await?,
             Step::Keep { records, until, .. } => self.keep(records, *until).await?,
             Step::Sweep { .. } => return Ok(Done::Sweep),
@@ -208,6 +209,24 @@ impl<'a> Execution<'a> {
             obtained_at,
         };
         self.record(ConfigItem::GithubTokens(tokens)).await
+    }
+
+    /// A machine that is not running any more, or runs for another, needs none: a condition that
+    /// does not hold is no failure.
+    async fn hand_token(&self, machines: &[(InstanceArn, u64)]) -> Result<(), StepError> {
+        let Some(tokens) = &self.config.github_tokens else {
+            return Ok(());
+        };
+        let hand = |(arn, generation): &(InstanceArn, u64)| {
+            let change = Change::renew_token(*generation, tokens.registration.clone());
+            (arn.clone(), change)
+        };
+        let changes: Vec<_> = machines.iter().map(hand).collect();
+        let outcomes = self.ports.table.change_instances(&changes).await;
+        for outcome in outcomes {
+            outcome?;
+        }
+        Ok(())
     }
 
     async fn sweep(&self, step: &Step) -> Result<(), StepError> {

@@ -15,6 +15,7 @@ use proto::{
     ids::{ClassName, InstanceId, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
+    state::State,
     time::Time,
 };
 
@@ -64,7 +65,12 @@ pub fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<S
     steps.extend(template(settings, observed));
     steps.extend(classes(settings, observed));
     steps.extend(parameters(settings, observed));
-    steps.extend(tokens(observed, now));
+    let renewal = tokens(observed, now);
+    let handing = renewal
+        .as_ref()
+        .and_then(|_| handing(settings, observed, now));
+    steps.extend(renewal);
+    steps.extend(handing);
     steps.extend(machines::plan(settings, observed, now));
     steps.extend(forge::gone_runners(observed));
     steps
@@ -179,6 +185,20 @@ fn parameters(settings: &RefreshSettings, observed: &Observed) -> Option<Step> {
     let old = observed.config.parameters.clone();
     let new = settings.parameters.clone();
     (old.as_ref() != Some(&new)).then_some(Step::PutParameters { old, new })
+}
+
+/// Runners that take one job each register with a token that the machine keeps. With each new one
+/// the machines get it too, before the one they have ends.
+fn handing(settings: &RefreshSettings, observed: &Observed, now: Time) -> Option<Step> {
+    let machines: Vec<_> = observed
+        .records
+        .iter()
+        .flatten()
+        .filter(|record| settings.ephemeral && record.state == State::Running)
+        .filter(|record| record.threshold.is_some_and(|threshold| threshold > now))
+        .map(|record| (record.arn.clone(), record.generation))
+        .collect();
+    (!machines.is_empty()).then_some(Step::HandToken { machines })
 }
 
 fn tokens(observed: &Observed, now: Time) -> Option<Step> {

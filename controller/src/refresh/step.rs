@@ -75,6 +75,11 @@ pub enum Step {
         /// When the present ones end.
         ends_at: Option<Time>,
     },
+    /// Running machines whose runners register anew after each job get the new token.
+    HandToken {
+        /// Each with the generation that it is meant for.
+        machines: Vec<(InstanceArn, u64)>,
+    },
     /// A provision's controller died: what it had is ended.
     Undo {
         /// The journal.

@@ -59,6 +59,7 @@ impl Scene {
                 tags: vec![("paddock:pool".into(), "p".into())],
             },
             runner: None,
+            ephemeral: false,
             classes: vec![class("large", 2, 4096), class("xlarge", 4, 8192)],
             parameters: Parameters {
                 subnet_ids: vec!["subnet-1".into()],
@@ -499,6 +500,35 @@ async fn tokens_are_renewed_when_half_over() {
         matches!(steps[..], [Step::RenewTokens { ends_at: Some(_) }]),
         "{steps:?}"
     );
+}
+
+#[tokio::test]
+async fn a_runner_that_takes_one_job_at_a_time_gets_each_new_token() {
+    let mut scene = Scene::made().await;
+    let running = |record: &mut InstanceRecord| {
+        record.threshold = Some(Time::from_millis(START + 300 * MINUTE));
+    };
+    scene.instance(1, State::Running, running).await;
+    scene.instance(2, State::Idle, running).await;
+    let token = async |n: u8| scene_token(&scene.table, n).await;
+    scene.fakes.with(|world| world.now += 30 * MINUTE);
+    scene.run().await;
+    assert_eq!(token(1).await, None, "these runners register once");
+    scene.settings.ephemeral = true;
+    scene.fakes.with(|world| world.now += 30 * MINUTE);
+    let report = scene.run().await;
+    let planned = lines(&report.planned).join("\n");
+    assert!(planned.contains("for 1 running machines"), "{planned}");
+    let tokens = scene.config().await.github_tokens.unwrap();
+    assert_eq!(
+        scene_token(&scene.table, 1).await,
+        Some(tokens.registration)
+    );
+    assert_eq!(scene_token(&scene.table, 2).await, None);
+}
+
+async fn scene_token(table: &MemoryTable, n: u8) -> Option<proto::instance::Secret> {
+    table.instance(&arn(n)).await.unwrap().unwrap().token
 }
 
 #[tokio::test]

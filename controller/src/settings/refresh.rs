@@ -1,7 +1,7 @@
 //! The settings of refresh: the desired state.
 
 use proto::{
-    agent_config::{AgentConfig, Download, Downloads, RunnerRelease, Times},
+    agent_config::{AgentConfig, Download, Downloads, JobRules, RunnerRelease, Times},
     config::Parameters,
 };
 
@@ -57,6 +57,7 @@ impl DesiredState {
                 inputs.jobs_may_use_instance_role.as_ref(),
                 false,
             )?,
+            jobs: job_rules(inputs)?,
             docker: flag("requires-docker", inputs.requires_docker.as_ref(), false)?,
             times: Times::default(),
         };
@@ -83,6 +84,7 @@ impl DesiredState {
                 tags: vec![("paddock:pool".to_owned(), pool.to_string())],
             },
             runner: None,
+            ephemeral: agent.jobs.ephemeral,
             parameters: parameters(inputs)?,
             idle: idle::rules(
                 given(inputs.min_idle.as_ref()),
@@ -122,8 +124,18 @@ fn user_data(agent: &AgentConfig, download: Option<&Downloads>) -> Result<Vec<u8
         BadInput::new(
             "pre-runner-script",
             error.to_string(),
-            "shorten it, or have it fetch what it needs",
+            "shorten the scripts, or have them fetch what they need",
         )
+    })
+}
+
+fn job_rules(inputs: &RefreshInputs) -> Result<JobRules, BadInput> {
+    let script = |script: &Option<String>| given(script.as_ref()).map(str::to_owned);
+    Ok(JobRules {
+        runner_sudo: flag("runner-sudo", inputs.runner_sudo.as_ref(), true)?,
+        ephemeral: flag("ephemeral", inputs.ephemeral.as_ref(), false)?,
+        pre_job_script: script(&inputs.pre_job_script),
+        post_release_script: script(&inputs.post_release_script),
     })
 }
 

@@ -268,6 +268,7 @@ pub(super) async fn run_refresh(sim: &Sim, fortune: &Fortune) -> Option<Vec<Stri
             mmem: 4096,
         }],
         runner: None,
+        ephemeral: false,
         parameters: parameters(),
         dry_run: false,
     };

@@ -39,6 +39,7 @@ impl Step {
             | Self::PutParameters { old: Some(_), .. }
             | Self::Pool(_)
             | Self::Keep { .. }
+            | Self::HandToken { .. }
             | Self::RenewTokens { ends_at: Some(_) } => Mark::Change,
             Self::PruneTemplate { .. }
             | Self::RetireClass(_)
@@ -101,6 +102,11 @@ impl fmt::Display for Step {
             } => {
                 write!(f, "GitHub tokens: ending {ends_at} → new ones")
             }
+            Self::HandToken { machines } => write!(
+                f,
+                "the new registration token for {} running machines, whose runners take one job each",
+                machines.len()
+            ),
             Self::Undo { record, machines } => write!(
                 f,
                 "provision {} ({}, silent since {}) with {} machines",
