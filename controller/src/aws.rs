@@ -3,6 +3,7 @@
 //! Each adapter turns one port into calls and the SDK's errors into [`PortError`]s; none decides
 //! anything. [`Clients`] makes all of their clients from one configuration.
 
+pub mod demolition;
 pub mod fleet;
 pub mod pool;
 pub mod remote;

@@ -20,7 +20,9 @@ use clap::{Args, Parser, Subcommand};
                   --security-group-ids sg-1 --subnet-ids 'subnet-1 subnet-2'\n  \
                   controller provision --instance-count 2 --resource-class large\n  \
                   controller release\n  \
-                  controller agent-status --pool acme-web"
+                  controller agent-status --pool acme-web\n  \
+                  controller status --pool acme-web --watch\n  \
+                  controller destroy --pool acme-web"
 )]
 pub struct Inputs {
     /// What to do.
@@ -39,6 +41,10 @@ pub enum Mode {
     Release(ReleaseInputs),
     /// Show what the agents on the pool's machines say of themselves.
     AgentStatus(AgentStatusInputs),
+    /// Show the pool as it is: its machines, and what they cost.
+    Status(StatusInputs),
+    /// Take down all that refresh made: machines, template, queues, runners, table.
+    Destroy(Box<DestroyInputs>),
 }
 
 /// What every mode takes.
@@ -263,6 +269,44 @@ pub struct AgentStatusInputs {
     /// Ask these machines alone, `i-…`, separated by spaces or commas [default: all of the pool].
     #[arg(long)]
     pub instance: Option<String>,
+}
+
+/// What status takes.
+#[derive(Debug, Default, Args)]
+pub struct StatusInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// USD an hour by type and usage class: a file with
+    /// {"m6i.large": {"on-demand": 0.096, "spot": 0.035}, …} [default: no costs].
+    #[arg(long)]
+    pub price_file: Option<String>,
+    /// Look again every two seconds, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print JSON: one object for each look.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What destroy takes.
+#[derive(Debug, Default, Args)]
+pub struct DestroyInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// How to reach GitHub; without a login its runners are left, and it forgets them in time.
+    #[command(flatten)]
+    pub github: GithubInputs,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Also when machines are in use: their jobs fail.
+    #[arg(long)]
+    pub force: bool,
+    /// Show what would be taken down, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`

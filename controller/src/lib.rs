@@ -6,6 +6,7 @@
 pub mod agent_status;
 pub mod aws;
 pub mod backoff;
+pub mod destroy;
 pub mod exit;
 pub mod github;
 pub mod inputs;
@@ -17,4 +18,5 @@ pub mod refresh;
 pub mod release;
 pub mod run;
 pub mod settings;
+pub mod status;
 pub mod world;

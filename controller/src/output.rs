@@ -16,7 +16,9 @@ use std::{
 use proto::time::human;
 use serde_json::{Value, json};
 
-use crate::{backoff::PROGRESS, provision::Provisioned, refresh::Report, release::GivenBack};
+use crate::{
+    backoff::PROGRESS, provision::Provisioned, refresh::Report, release::GivenBack, status::Status,
+};
 
 /// The step's log and GitHub's files.
 #[derive(Default)]
@@ -203,6 +205,20 @@ impl Console {
         if report.failed.is_empty() {
             self.answer(&answer::refreshed(report));
         }
+    }
+
+    /// A look at the pool: `text` as it is, or the JSON in its place.
+    pub fn status(&self, status: &Status, text: &str) {
+        if self.json {
+            self.answer(&json!(status));
+        } else {
+            self.show(text);
+        }
+    }
+
+    /// A text that was made fit for a terminal where it was made, on stdout.
+    pub fn show(&self, text: &str) {
+        let _ = io::stdout().lock().write_all(text.as_bytes());
     }
 
     /// The one JSON object on stdout, if that is what is wanted.

@@ -1,8 +1,10 @@
 //! The wiring: inputs → settings → adapters → command → exit code.
 
 mod agent_status;
+mod destroy;
 mod error;
 mod github;
+mod status;
 
 use std::{ffi::OsString, sync::Arc};
 
@@ -54,9 +56,12 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Provision(inputs) => &inputs.common,
         Mode::Release(inputs) => &inputs.common,
         Mode::AgentStatus(inputs) => &inputs.common,
+        Mode::Status(inputs) => &inputs.common,
+        Mode::Destroy(inputs) => &inputs.common,
     };
     let json = match &inputs.mode {
-        Mode::AgentStatus(_) => false,
+        Mode::AgentStatus(_) | Mode::Destroy(_) => false,
+        Mode::Status(inputs) => inputs.json,
         Mode::Refresh(inputs) => inputs.json,
         Mode::Provision(inputs) => inputs.json,
         Mode::Release(inputs) => inputs.json,
@@ -71,6 +76,8 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Provision(inputs) => run_provision(inputs, &console).await,
         Mode::Release(inputs) => run_release(inputs, &console).await,
         Mode::AgentStatus(inputs) => agent_status::run(inputs, &console).await,
+        Mode::Status(inputs) => status::run(inputs, &console).await,
+        Mode::Destroy(inputs) => destroy::run(inputs, &console).await,
     };
     result.unwrap_or_else(|error| {
         let exit = error.exit();

@@ -36,6 +36,8 @@ pub struct Workflow<'a> {
     pub repository: String,
     /// What else stands in the steps' environment.
     pub environment: Vec<(String, String)>,
+    /// Flags, as an operator at a terminal gives them.
+    pub flags: Vec<String>,
 }
 
 /// What a step came to.
@@ -87,6 +89,7 @@ impl<'a> Workflow<'a> {
             attempt: 1,
             repository: REPOSITORY.to_owned(),
             environment: Vec::new(),
+            flags: Vec::new(),
         }
     }
 
@@ -101,6 +104,7 @@ impl<'a> Workflow<'a> {
             ["output", "summary"].map(|kind| self.yard.folder().join(format!("{name}.{kind}")));
         let mut command = Command::new(&self.binaries.controller);
         command
+            .args(&self.flags)
             .env_clear()
             .envs(self.yard.controller_env(self.run, &self.repository))
             .envs(self.environment.iter().cloned())

@@ -1,8 +1,8 @@
 //! How a command ends that did not do its work.
 
 use crate::{
-    exit::Exit, github::release::LookupError, ports::PortError, provision::ProvisionError,
-    refresh::Report, release, settings::BadInput,
+    destroy::DestroyError, exit::Exit, github::release::LookupError, ports::PortError,
+    provision::ProvisionError, refresh::Report, release, settings::BadInput,
 };
 
 /// Why a command did not get to its work, or did not finish it.
@@ -39,6 +39,15 @@ pub(super) enum RunError {
     Unanswered(usize),
     #[error("some steps of refresh failed")]
     Steps { report: Report, left: Vec<String> },
+    #[error(
+        "machines of the pool are in use ({}): wait for their runs, or give --force",
+        .0.join(", ")
+    )]
+    InUse(Vec<String>),
+    #[error(transparent)]
+    Destroy(#[from] DestroyError),
+    #[error("not all of the pool could be taken down")]
+    Standing,
     #[error(transparent)]
     Release(#[from] release::GiveBackError),
 }
@@ -55,7 +64,9 @@ impl RunError {
             | Self::Provision {
                 error: ProvisionError::Cancelled | ProvisionError::CancelledFailing(_),
             } => Exit::Cancelled,
-            Self::Unfinished { .. } | Self::Steps { .. } | Self::Release(_) => Exit::Unfinished,
+            Self::Unfinished { .. } | Self::Steps { .. } | Self::Standing | Self::Release(_) => {
+                Exit::Unfinished
+            }
             Self::NoPool(_)
             | Self::NewerSchema(_)
             | Self::Table(_)
@@ -63,6 +74,8 @@ impl RunError {
             | Self::Runner(_)
             | Self::Ask(_)
             | Self::Unanswered(_)
+            | Self::InUse(_)
+            | Self::Destroy(_)
             | Self::Provision { .. } => Exit::Failed,
         }
     }
@@ -79,6 +92,9 @@ impl RunError {
             | Self::Runner(_)
             | Self::Ask(_)
             | Self::Unanswered(_)
+            | Self::InUse(_)
+            | Self::Destroy(_)
+            | Self::Standing
             | Self::Cancelled
             | Self::Provision { .. }
             | Self::Release(_) => &[],
@@ -98,6 +114,9 @@ impl RunError {
             | Self::Runner(_)
             | Self::Ask(_)
             | Self::Unanswered(_)
+            | Self::InUse(_)
+            | Self::Destroy(_)
+            | Self::Standing
             | Self::Cancelled
             | Self::Provision { .. }
             | Self::Release(_) => None,
@@ -135,7 +154,15 @@ impl RunError {
             Self::Release(_) => {
                 Some("run release again; what it cannot do, refresh will".to_owned())
             }
-            Self::Input(_) | Self::NoPool(_) | Self::NewerSchema(_) | Self::Cancelled => None,
+            Self::Standing => Some("see the lines above, then run destroy again".to_owned()),
+            Self::Destroy(_) => Some(
+                "nothing was touched; check the step's credentials and permissions".to_owned(),
+            ),
+            Self::Input(_)
+            | Self::NoPool(_)
+            | Self::NewerSchema(_)
+            | Self::InUse(_)
+            | Self::Cancelled => None,
         }
     }
 }

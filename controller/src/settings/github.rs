@@ -44,6 +44,25 @@ pub enum Login {
 }
 
 impl GithubSettings {
+    /// As [`Self::new`], where GitHub may be left out: then nothing of a login is given.
+    pub fn optional(
+        common: &CommonInputs,
+        inputs: &GithubInputs,
+    ) -> Result<Option<Self>, BadInput> {
+        let secrets = [
+            &inputs.github_token,
+            &inputs.github_app_id,
+            &inputs.github_app_private_key,
+        ];
+        if secrets
+            .iter()
+            .all(|secret| given(secret.as_ref()).is_none())
+        {
+            return Ok(None);
+        }
+        Self::new(common, inputs).map(Some)
+    }
+
     /// Checks what is said of GitHub.
     pub fn new(common: &CommonInputs, inputs: &GithubInputs) -> Result<Self, BadInput> {
         let scope = scope(common)?;

@@ -254,6 +254,14 @@ async fn live() -> Life {
             .await,
     );
     life.until_none_is_left(&[classes]).await;
+
+    // An operator looks at a pool with a machine in it, and takes it down.
+    done(&life.step(10, "provision", &[one]).await);
+    done(&life.step(10, "release", &[]).await);
+    done(&life.step(1, "status", &[]).await);
+    let mut end = Workflow::new(&life.yard, &life.binaries, 1);
+    end.flags = vec!["--yes".to_owned()];
+    done(&end.step("destroy", &[]).await.expect("it runs"));
     life
 }
 
