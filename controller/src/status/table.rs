@@ -200,7 +200,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("pool p at 1970-01-01T00:01:40.000Z"));
         let column = |name| lines[1].find(name).unwrap();
-        for (name, value) in [("label", "42-gpu"), ("left", "40s over"), ("BEAT", "1.00s")] {
+        for (name, value) in [("label", "42-gpu"), ("left", "40s over"), ("beat", "1.00s")] {
             assert_eq!(lines[2].find(value), Some(column(name)), "{text}");
         }
         assert!(
