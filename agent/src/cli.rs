@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use proto::time::{Clock, SystemClock};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -107,6 +107,11 @@ struct DrainArgs {
 }
 
 const DEFAULT_STATE: &str = "/var/lib/paddock";
+
+/// The command line, for its manual and its completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the program with these arguments.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

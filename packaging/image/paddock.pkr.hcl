@@ -21,6 +21,12 @@ variable "runner_version" {
   description = "The version of GitHub's runner; GitHub turns away those that are older than about a month"
 }
 
+variable "releases" {
+  type        = string
+  default     = "https://github.com/paddock-runners/paddock/releases/download"
+  description = "Where releases of Paddock are; a fork has its own"
+}
+
 variable "region" {
   type    = string
   default = "us-east-1"
@@ -122,7 +128,7 @@ build {
 
   provisioner "shell" {
     script          = "${path.root}/install.sh"
-    execute_command = "sudo {{ .Path }} ${var.version} ${var.runner_version}"
+    execute_command = "sudo PADDOCK_RELEASES='${var.releases}' {{ .Path }} ${var.version} ${var.runner_version}"
   }
 
   # What is the image's own must be made anew on each machine.

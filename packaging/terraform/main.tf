@@ -40,7 +40,7 @@ variable "systems_manager" {
 }
 
 variable "create_documents" {
-  description = "An account and region have one document Paddock-AgentStatus; false if it is there already"
+  description = "An account and region have one document of each name, Paddock-Agent…; false if they are there already"
   type        = bool
   default     = true
 }

@@ -1,4 +1,4 @@
-//! The README's workflows, run by a real reader of workflows: `act`, offline, with the action of
+//! The quick start's workflows, run by a real reader of workflows: `act`, offline, with the action of
 //! this repository and the controller as a release of it.
 
 use std::{
@@ -26,11 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The workflow run that act plays.
 const RUN: u64 = 4711;
 
-/// The workflow of this name in the README, as whoever copies it adapts it.
-fn workflow(name: &str) -> String {
+/// The workflow of this name in the quick start, as whoever copies it adapts it.
+fn workflow(name: &str, releases: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
-    let found = readme
+    let page = fs::read_to_string(root.join("docs/quick-start.md")).expect("the page");
+    let found = page
         .split("```")
         .filter_map(|block| block.strip_prefix("yaml\n"))
         .find(|block| block.starts_with(&format!("name: {name}\n")));
@@ -42,6 +42,12 @@ fn workflow(name: &str) -> String {
             "subnet-0a subnet-0b",
         ),
         ("sg-0123456789abcdef0", "sg-1"),
+        // Its machines are processes of this computer.
+        ("apt-get ", "echo apt-get "),
+        (
+            "actions-runner-version: latest",
+            &format!("actions-runner-version: latest\n          runner-releases-url: {releases}"),
+        ),
     ] {
         text = text.replace(theirs, ours);
     }
@@ -107,8 +113,10 @@ impl User {
         user.write("repository/test", USERS_TEST);
         let test = user.folder.join("repository/test");
         fs::set_permissions(test, fs::Permissions::from_mode(0o755)).expect("set");
-        user.write("repository/.github/workflows/build.yml", &workflow("build"));
-        let refresh = workflow("paddock refresh");
+        let releases = user.yard.github.url();
+        let build = workflow("build", &releases);
+        user.write("repository/.github/workflows/build.yml", &build);
+        let refresh = workflow("paddock refresh", &releases);
         user.write("repository/.github/workflows/refresh.yml", &refresh);
         let git = |args: &[&str]| {
             let mut git = std::process::Command::new("git");
@@ -172,7 +180,9 @@ impl User {
             .arg("--no-cache-server")
             .args([
                 "--var",
-                "PADDOCK_ROLE=arn:aws:iam::123456789012:role/paddock",
+                "PADDOCK_ROLE=arn:aws:iam::123456789012:role/paddock-workflow",
+                "--var",
+                "PADDOCK_OPERATOR_ROLE=arn:aws:iam::123456789012:role/paddock-operator",
             ])
             .args([
                 "--secret",
@@ -246,7 +256,7 @@ fn log(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_workflows_run() {
+async fn the_quick_starts_workflows_run() {
     let user = User::new().await;
     let refresh = user.act("workflow_dispatch", "refresh").await;
     assert!(refresh.status.success(), "{}", log(&refresh));

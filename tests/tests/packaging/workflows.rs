@@ -1,4 +1,4 @@
-//! The repository's workflows and scripts, and the README's workflows, as linters see them.
+//! The repository's workflows and scripts, as linters see them.
 
 use std::{
     fs,
@@ -44,26 +44,6 @@ fn actionlint(tools: &Tools, files: &[PathBuf]) {
 fn actionlint_has_nothing_to_say_of_the_workflows() {
     let tools = Tools::packaging().expect("the tools");
     actionlint(&tools, &files_in(".github/workflows", ".yml"));
-}
-
-#[test]
-fn actionlint_has_nothing_to_say_of_the_readmes_workflows() {
-    let tools = Tools::packaging().expect("the tools");
-    let folder = tempfile::tempdir().expect("a folder");
-    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
-    let blocks = readme
-        .split("```")
-        .filter_map(|block| block.strip_prefix("yaml\n"));
-    let files: Vec<PathBuf> = blocks
-        .enumerate()
-        .map(|(number, block)| {
-            let file = folder.path().join(format!("{number}.yml"));
-            fs::write(&file, block).expect("written");
-            file
-        })
-        .collect();
-    assert!(files.len() >= 2, "the README has its workflows");
-    actionlint(&tools, &files);
 }
 
 #[test]

@@ -49,6 +49,8 @@ type Commands = BTreeMap<String, BTreeMap<String, Option<Printed>>>;
 struct SendCommand {
     document_name: String,
     instance_ids: Vec<String>,
+    #[serde(default)]
+    parameters: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +93,10 @@ impl Ssm {
             let words = "Member must have length between 1 and 50";
             return Err(("ValidationException", words.to_owned()));
         }
-        let script = script(&asked.document_name)
+        let document = document(&asked.document_name)
             .ok_or_else(|| ("InvalidDocument", asked.document_name.clone()))?;
+        let script = script(&document, &asked.parameters)
+            .ok_or_else(|| ("InvalidParameters", asked.document_name.clone()))?;
         let unknown = || {
             (
                 "InvalidInstanceId",
@@ -148,15 +152,38 @@ fn parse<T: serde::de::DeserializeOwned>(request: &Request) -> Result<T, No> {
         .map_err(|error| ("SerializationException", error.to_string()))
 }
 
-/// The lines of a document's only step.
-fn script(document: &str) -> Option<String> {
+/// A document of `packaging/ssm`.
+fn document(name: &str) -> Option<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/ssm");
-    let text = std::fs::read(folder.join(format!("{document}.json"))).ok()?;
-    let document: Value = serde_json::from_slice(&text).ok()?;
+    let text = std::fs::read(folder.join(format!("{name}.json"))).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// The lines of a document's only step, with its parameters filled in; none for parameters that it
+/// does not take.
+fn script(document: &Value, given: &BTreeMap<String, Vec<String>>) -> Option<String> {
     let [step] = document["mainSteps"].as_array()?.as_slice() else {
         return None;
     };
     let lines = step["inputs"]["runCommand"].as_array()?;
     let lines: Option<Vec<&str>> = lines.iter().map(Value::as_str).collect();
-    Some(lines?.join("\n"))
+    let mut script = lines?.join("\n");
+    let known = document["parameters"].as_object();
+    let is_known = |name: &String| known.is_some_and(|known| known.contains_key(name));
+    if !given.keys().all(is_known) {
+        return None;
+    }
+    for (name, parameter) in known.into_iter().flatten() {
+        let value = match given.get(name).map(Vec::as_slice) {
+            None => parameter["default"].as_str()?,
+            Some([value]) => value,
+            Some(_) => return None,
+        };
+        let allowed = parameter["allowedValues"].as_array()?;
+        if !allowed.iter().any(|allowed| allowed == value) {
+            return None;
+        }
+        script = script.replace(&format!("{{{{ {name} }}}}"), value);
+    }
+    Some(script)
 }

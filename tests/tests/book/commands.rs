@@ -1,0 +1,171 @@
+//! The commands in what there is to read, each as far as it can be tried here.
+
+use std::{fmt::Write, fs, process::Command};
+
+use clap::CommandFactory;
+use controller::inputs::Inputs;
+use tests::tools::{Tools, run};
+
+use crate::pages::{blocks, holds, root};
+
+/// The commands in a block of what a console shows: the lines with a prompt.
+fn commands() -> Vec<(String, Vec<String>)> {
+    let mut commands = Vec::new();
+    for block in blocks("console") {
+        for line in block.text.lines() {
+            let Some(line) = line.strip_prefix("$ ") else {
+                continue;
+            };
+            // As a shell splits it.
+            let split = Command::new("bash")
+                .args(["-c", &format!("printf '%s\\0' {line}")])
+                .output()
+                .expect("bash");
+            let words = String::from_utf8(split.stdout).expect("text");
+            let words = words.split_terminator('\0').map(str::to_owned);
+            commands.push((format!("{}: {line}", block.place), words.collect()));
+        }
+    }
+    assert!(commands.len() > 20, "{} commands", commands.len());
+    commands
+}
+
+/// The rest of a command, behind the variables and programs that only lead to it.
+fn program(words: &[String]) -> &[String] {
+    let mut words = words;
+    while words
+        .first()
+        .is_some_and(|word| word == "sudo" || word.starts_with("PADDOCK_UPDATE="))
+    {
+        words = &words[1..];
+    }
+    words
+}
+
+#[test]
+fn every_command_is_one() {
+    let tools = Tools::packaging().expect("the tools");
+    for (place, words) in commands() {
+        let words = program(&words);
+        let parsed = match words[0].as_str() {
+            "controller" => Inputs::command()
+                .try_get_matches_from(words)
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
+            "paddock-agent" | "agent" => agent::cli::command()
+                .try_get_matches_from(words)
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
+            "cargo" => cargo(&words[1..]),
+            "aws" => aws(&tools, &words[1..]),
+            path if path.contains('/') => root()
+                .join(path)
+                .exists()
+                .then_some(())
+                .ok_or_else(|| "there is no such file".to_owned()),
+            // Not to be had where tests run.
+            "gh" | "git" | "packer" | "apt-get" | "journalctl" | "cd" => Ok(()),
+            _ => Err("what is this?".to_owned()),
+        };
+        assert_eq!(parsed, Ok(()), "{place}");
+    }
+}
+
+/// The AWS CLI takes it: what it complains about is that nobody listens where AWS should be.
+fn aws(tools: &Tools, words: &[String]) -> Result<(), String> {
+    let output = Command::new(tools.program("aws"))
+        .args(words)
+        .current_dir(root())
+        .env_clear()
+        .env("PATH", tools.path())
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        .env("AWS_ACCESS_KEY_ID", "none")
+        .env("AWS_SECRET_ACCESS_KEY", "none")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .output()
+        .expect("the AWS CLI runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("Could not connect to the endpoint URL") {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// It names an alias or a test that there is.
+fn cargo(words: &[String]) -> Result<(), String> {
+    let read = |file: &str| fs::read_to_string(root().join(file)).expect("readable");
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    let alias = read(".cargo/config.toml").contains(&format!("\n{first} = "));
+    if !alias && !["test", "run", "build", "clippy"].contains(&first) {
+        return Err(format!("cargo knows no {first}"));
+    }
+    for pair in words.windows(2) {
+        let [option, value] = pair else { continue };
+        let there = match option.as_str() {
+            "--test" => {
+                let file = root().join(format!("tests/tests/{value}.rs"));
+                file.exists() || root().join(format!("tests/tests/{value}/main.rs")).exists()
+            }
+            "--bin" => {
+                let file = root().join(format!("tests/src/bin/{value}.rs"));
+                file.exists()
+                    || root()
+                        .join(format!("tests/src/bin/{value}/main.rs"))
+                        .exists()
+            }
+            "--package" => root().join(value).join("Cargo.toml").exists(),
+            _ => true,
+        };
+        if !there {
+            return Err(format!("there is no {option} {value}"));
+        }
+    }
+    // A test by its name.
+    let name = words.last().map(String::as_str).unwrap_or_default();
+    if first == "test" && name.contains('_') {
+        let grep = [
+            "-rqE",
+            &format!("fn [a-z_]*{name}"),
+            "proto",
+            "agent",
+            "controller",
+            "tests",
+        ];
+        run(Command::new("grep").args(grep).current_dir(root()))
+            .map_err(|_| format!("there is no test {name}"))?;
+    }
+    Ok(())
+}
+
+/// A program's help, and that of each of its commands.
+fn helps(mut program: clap::Command) -> String {
+    let name = program.get_name().to_owned();
+    let mut text = String::new();
+    let mut add = |title: String, command: &mut clap::Command| {
+        let help = command.render_long_help().to_string();
+        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        let lines = lines.join("\n");
+        let _ = write!(text, "## `{title}`\n\n```text\n{lines}\n```\n\n");
+    };
+    program.build();
+    add(name.clone(), &mut program);
+    let commands: Vec<clap::Command> = program.get_subcommands().cloned().collect();
+    for mut command in commands {
+        if command.get_name() != "help" {
+            add(format!("{name} {}", command.get_name()), &mut command);
+        }
+    }
+    text
+}
+
+#[test]
+fn the_page_of_commands_is_made_from_the_commands() {
+    let text = format!(
+        "# Commands\n\n\
+         This page is made from the two programs' own `--help`.\n\n{}{}",
+        helps(Inputs::command()),
+        helps(agent::cli::command()),
+    );
+    holds("docs/commands.md", &format!("{}\n", text.trim_end()));
+}
