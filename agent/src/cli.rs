@@ -33,15 +33,28 @@ pub const EXIT_NOT_RUNNING: u8 = 3;
 /// Paddock's daemon on each machine.
 #[derive(Debug, Parser)]
 #[command(name = "agent", version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 well, 1 not well, 2 usage, 3 no agent runs.")]
+#[command(after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const HELP: &str = "\
+Exit codes:
+  0  well
+  1  the agent or its machine is not well; the text says why
+  2  the command line makes no sense
+  3  no agent runs here
+
+Examples:
+  paddock-agent status
+  paddock-agent status --json
+  paddock-agent drain
+  journalctl -u paddock-agent";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon
+    /// Runs the daemon; systemd does
     Run(Settings),
     /// Shows what the running daemon is doing
     Status(StatusArgs),
@@ -91,7 +104,7 @@ struct StatusArgs {
     /// Where the agent keeps what it must remember
     #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
     state_dir: PathBuf,
-    /// For programs
+    /// As one JSON object, for programs
     #[arg(long)]
     json: bool,
 }

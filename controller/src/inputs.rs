@@ -2,28 +2,15 @@
 //!
 //! Everything is text here; [`crate::settings`] says what is allowed.
 
+mod help;
+
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Warm EC2 runners for GitHub Actions, without a server to operate.
 #[derive(Debug, Parser)]
-#[command(
-    name = "controller",
-    version,
-    after_help = "Every flag is also read from INPUT_<NAME>, as GitHub passes inputs \
-                  (INPUT_INSTANCE-COUNT); INPUT_MODE picks the command.\n\n\
-                  Exit codes: 0 done, 1 failed and rolled back, 2 bad input, \
-                  3 failed and something is left for refresh, 130 cancelled.\n\n\
-                  Examples:\n  \
-                  controller refresh --ami ami-0abc --iam-instance-profile paddock \\\n    \
-                  --security-group-ids sg-1 --subnet-ids 'subnet-1 subnet-2'\n  \
-                  controller provision --instance-count 2 --resource-class large\n  \
-                  controller release\n  \
-                  controller agent-status --pool acme-web\n  \
-                  controller status --pool acme-web --watch\n  \
-                  controller destroy --pool acme-web"
-)]
+#[command(name = "controller", version, max_term_width = 100, after_help = help::CONTROLLER)]
 pub struct Inputs {
     /// What to do.
     #[command(subcommand)]
@@ -34,16 +21,22 @@ pub struct Inputs {
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// Bring AWS and the table to the desired state; run it on a schedule.
+    #[command(after_help = help::REFRESH)]
     Refresh(Box<RefreshInputs>),
     /// Get machines for this workflow run; its first step.
+    #[command(after_help = help::PROVISION)]
     Provision(ProvisionInputs),
     /// Give this run's machines back; its last step, with `if: always()`.
+    #[command(after_help = help::RELEASE)]
     Release(ReleaseInputs),
     /// Show what the agents on the pool's machines say of themselves.
+    #[command(after_help = help::AGENT_STATUS)]
     AgentStatus(AgentStatusInputs),
     /// Show the pool as it is: its machines, and what they cost.
+    #[command(after_help = help::STATUS)]
     Status(StatusInputs),
     /// Take down all that refresh made: machines, template, queues, runners, table.
+    #[command(after_help = help::DESTROY)]
     Destroy(Box<DestroyInputs>),
 }
 
@@ -309,6 +302,23 @@ pub struct DestroyInputs {
     pub dry_run: bool,
 }
 
+impl Inputs {
+    /// The command line, for parsing, its manual and its completions.
+    pub fn program() -> Command {
+        Self::command().mut_subcommands(|mode| mode.mut_args(help::dressed))
+    }
+
+    /// Reads a command line; an error prints itself.
+    ///
+    /// # Errors
+    ///
+    /// When it makes no sense, or asks for help.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut matches = Self::program().try_get_matches_from(args)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::program()))
+    }
+}
+
 /// The command line with the mode in its place: the one that is given, else what `INPUT_MODE`
 /// says.
 pub fn with_mode(args: Vec<OsString>, mode: Option<OsString>) -> Vec<OsString> {
@@ -356,7 +366,6 @@ mod tests {
 
     #[test]
     fn the_flags_are_consistent() {
-        use clap::CommandFactory;
-        Inputs::command().debug_assert();
+        Inputs::program().debug_assert();
     }
 }

@@ -8,7 +8,6 @@ mod status;
 
 use std::{ffi::OsString, sync::Arc};
 
-use clap::Parser;
 use proto::{
     config::{Config, SCHEMA_VERSION},
     ids::Home,
@@ -40,7 +39,7 @@ use crate::{
 pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
     // Fails when another one is installed already: that one will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let inputs = match Inputs::try_parse_from(with_mode(args, mode)) {
+    let inputs = match Inputs::read(with_mode(args, mode)) {
         Ok(inputs) => inputs,
         Err(error) => {
             let _ = error.print();

@@ -207,3 +207,30 @@ fn json_is_one_object_also_for_a_failure() {
             .is_some_and(|text| text.contains("instance-count"))
     );
 }
+
+/// The help as `script` records it, which gives the program a terminal.
+fn help_on_a_terminal(env: &[(&str, &str)]) -> String {
+    let command = format!("{} --help", env!("CARGO_BIN_EXE_controller"));
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
+        .envs(env.iter().copied())
+        .output()
+        .expect("script runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let escape = '\u{1b}';
+    assert!(help_on_a_terminal(&[]).contains(escape));
+    assert!(!help_on_a_terminal(&[("NO_COLOR", "1")]).contains(escape));
+    let piped = controller(&["--help"], &[]);
+    let piped = String::from_utf8_lossy(&piped.stdout).into_owned();
+    assert!(
+        piped.contains("Examples:") && !piped.contains(escape),
+        "{piped}"
+    );
+}

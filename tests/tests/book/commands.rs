@@ -2,7 +2,6 @@
 
 use std::{fmt::Write, fs, process::Command};
 
-use clap::CommandFactory;
 use controller::inputs::Inputs;
 use tests::tools::{Tools, run};
 
@@ -16,18 +15,21 @@ fn commands() -> Vec<(String, Vec<String>)> {
             let Some(line) = line.strip_prefix("$ ") else {
                 continue;
             };
-            // As a shell splits it.
-            let split = Command::new("bash")
-                .args(["-c", &format!("printf '%s\\0' {line}")])
-                .output()
-                .expect("bash");
-            let words = String::from_utf8(split.stdout).expect("text");
-            let words = words.split_terminator('\0').map(str::to_owned);
-            commands.push((format!("{}: {line}", block.place), words.collect()));
+            commands.push((format!("{}: {line}", block.place), shell_words(line)));
         }
     }
     assert!(commands.len() > 20, "{} commands", commands.len());
     commands
+}
+
+/// A line's words, as a shell splits it.
+fn shell_words(line: &str) -> Vec<String> {
+    let split = Command::new("bash")
+        .args(["-c", &format!("printf '%s\\0' {line}")])
+        .output()
+        .expect("bash");
+    let words = String::from_utf8(split.stdout).expect("text");
+    words.split_terminator('\0').map(str::to_owned).collect()
 }
 
 /// The rest of a command, behind the variables and programs that only lead to it.
@@ -48,7 +50,7 @@ fn every_command_is_one() {
     for (place, words) in commands() {
         let words = program(&words);
         let parsed = match words[0].as_str() {
-            "controller" => Inputs::command()
+            "controller" => Inputs::program()
                 .try_get_matches_from(words)
                 .map(|_| ())
                 .map_err(|error| error.to_string()),
@@ -148,6 +150,8 @@ fn helps(mut program: clap::Command) -> String {
         let lines = lines.join("\n");
         let _ = write!(text, "## `{title}`\n\n```text\n{lines}\n```\n\n");
     };
+    // Whatever terminal the test has.
+    program = program.term_width(100);
     program.build();
     add(name.clone(), &mut program);
     let commands: Vec<clap::Command> = program.get_subcommands().cloned().collect();
@@ -160,12 +164,30 @@ fn helps(mut program: clap::Command) -> String {
 }
 
 #[test]
+fn every_example_of_the_help_is_a_command() {
+    let page = fs::read_to_string(root().join("docs/commands.md")).expect("the page");
+    let page = page.replace("\\\n", " ");
+    let mut examples = 0;
+    for line in page.lines() {
+        let line = line.trim_start_matches("  ");
+        let parsed = match line.split(' ').next() {
+            Some("controller") => Inputs::program().try_get_matches_from(shell_words(line)),
+            Some("paddock-agent") => agent::cli::command().try_get_matches_from(shell_words(line)),
+            Some(_) | None => continue,
+        };
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        examples += 1;
+    }
+    assert!(examples > 15, "{examples} examples");
+}
+
+#[test]
 fn the_page_of_commands_is_made_from_the_commands() {
     let text = format!(
         "# Commands\n\n\
          This page is made from the two programs' own `--help`.\n\n{}{}",
-        helps(Inputs::command()),
-        helps(agent::cli::command()),
+        helps(Inputs::program()),
+        helps(agent::cli::command().name("paddock-agent")),
     );
     holds("docs/commands.md", &format!("{}\n", text.trim_end()));
 }

@@ -14,7 +14,6 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse};
-use clap::CommandFactory;
 use controller::inputs::Inputs;
 use nix::{
     sys::signal::{Signal, kill},
@@ -29,7 +28,7 @@ fn root() -> PathBuf {
 /// Which commands take each input, as the controller itself says it.
 fn inputs() -> BTreeMap<String, BTreeSet<String>> {
     let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for mode in Inputs::command().get_subcommands() {
+    for mode in Inputs::program().get_subcommands() {
         for arg in mode.get_arguments() {
             let env = arg.get_env().and_then(|name| name.to_str());
             if let Some(name) = env.and_then(|name| name.strip_prefix("INPUT_")) {
@@ -50,7 +49,7 @@ fn the_action_takes_what_the_controller_takes() {
     let step = &action["runs"]["steps"][0];
     let handed = step["env"].as_object().expect("an environment");
     let known = inputs();
-    let modes = Inputs::command().get_subcommands().count();
+    let modes = Inputs::program().get_subcommands().count();
 
     for (name, takers) in &known {
         let input = declared
