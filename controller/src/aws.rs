@@ -54,7 +54,7 @@ where
     move |error| PortError {
         operation,
         code: error.code().map(str::to_owned),
-        source: error.into(),
+        source: proto::aws::cause(error),
     }
 }
 

@@ -13,11 +13,13 @@ use std::{
     pin::pin,
 };
 
+pub(crate) use self::summary::count;
 use proto::time::human;
 use serde_json::{Value, json};
 
 use crate::{
-    backoff::PROGRESS, provision::Provisioned, refresh::Report, release::GivenBack, status::Status,
+    backoff::PROGRESS, exit::Exit, provision::Provisioned, refresh::Report, release::GivenBack,
+    status::Status,
 };
 
 /// The step's log and GitHub's files.
@@ -43,19 +45,20 @@ pub struct Trouble<'a> {
     pub left: &'a [String],
     /// What refresh did all the same, if it was refresh.
     pub refresh: Option<&'a Report>,
-    /// The exit code.
-    pub code: u8,
+    /// How the command ended.
+    pub exit: Exit,
 }
 
 impl Trouble<'_> {
-    /// All of it in one line.
-    fn line(&self) -> String {
-        let mut text = chain(self.error);
+    /// All of it: the error, what is left, what to do, each on lines of its own.
+    fn text(&self) -> String {
+        let mut text = harmless::harmless(&chain(self.error));
         if !self.left.is_empty() {
-            let _ = write!(text, "; left for refresh: {}", self.left.join("; "));
+            let left = harmless::harmless(&self.left.join("; "));
+            let _ = write!(text, "\nleft for refresh: {left}");
         }
         if let Some(remedy) = &self.remedy {
-            let _ = write!(text, "; {remedy}");
+            let _ = write!(text, "\nwhat to do: {remedy}");
         }
         text
     }
@@ -144,9 +147,9 @@ impl Console {
         }
     }
 
-    /// The one annotation of a step that failed: the error with its causes, in one line.
+    /// The one annotation of a step that failed: the error with its causes, and what to do.
     pub fn fail(&self, trouble: &Trouble<'_>) {
-        let text = trouble.line();
+        let text = trouble.text();
         if self.outputs.is_some() {
             self.command(format_args!("::error title=Paddock::{}", one_line(&text)));
         } else {
@@ -172,7 +175,7 @@ impl Console {
         self.say(format_args!(
             "label {}: {} ready in {} ({reused} reused, {created} new)",
             provisioned.label,
-            summary::count(machines.len()),
+            count(machines.len()),
             human(provisioned.took),
         ));
         let times: Vec<String> = provisioned
@@ -188,12 +191,17 @@ impl Console {
 
     /// The end of a release.
     pub fn released(&self, given: &GivenBack) {
-        self.say(format_args!(
-            "{} back in the pool, {} terminated, {} gone already",
-            given.pooled.len(),
-            given.terminated.len(),
-            given.gone.len()
-        ));
+        if given.is_empty() {
+            self.say("nothing to release: this run has no machines here");
+        } else {
+            self.say(format_args!(
+                "{} back in the pool, {} terminated, {} gone already",
+                given.pooled.len(),
+                given.terminated.len(),
+                given.gone.len()
+            ));
+            self.summarise(&summary::released(given));
+        }
         self.answer(&answer::released(given));
     }
 

@@ -13,6 +13,7 @@
 //! ```
 
 mod advice;
+mod commit;
 mod earlier;
 mod error;
 mod launch;
@@ -24,14 +25,10 @@ mod wait;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::future::join_all;
 use proto::{
     config::Config,
     ids::{InstanceId, Label},
     instance::UsageClass,
-    provision::Phase,
-    state::Transition,
-    table::Outcome,
     time::Time,
 };
 use tokio_util::sync::CancellationToken;
@@ -58,8 +55,9 @@ pub struct Ready {
     pub usage: UsageClass,
     /// Whether it came from the pool.
     pub reused: bool,
-    /// From its claim or launch until it was seen registered.
-    pub after: Duration,
+    /// From its claim or launch until it was seen registered; none if that was long ago, in an
+    /// earlier run of the step.
+    pub after: Option<Duration>,
 }
 
 /// What a provision got.
@@ -149,11 +147,15 @@ pub async fn provision(
     let record = prepare::first_record(world, settings, &setup, revision, &client_token);
     let opened = tokio::select! {
         biased;
-        opened = Journal::open(world, record.clone()) => opened,
-        () = cancelled.cancelled() => {
-            let left = undo::abandon(world, &record).await.err();
+        opened = Journal::open(world, record.clone()) => opened.map_err(ProvisionError::from),
+        () = cancelled.cancelled() => Err(ProvisionError::Cancelled),
+    };
+    let journal = match opened {
+        Ok(journal) => journal,
+        Err(error) => {
+            let left = undo::abandon(world, &record, &error).await.err();
             let left = left.map_or_else(Vec::new, |left| left.0);
-            return Err(Failure { error: ProvisionError::Cancelled, left });
+            return Err(Failure { error, left });
         }
     };
     let mut saga = Saga {
@@ -162,7 +164,7 @@ pub async fn provision(
         settings,
         deadline: started + setup.parameters.fleet_timeout(),
         setup,
-        journal: opened.map_err(ProvisionError::from)?,
+        journal,
         held: Vec::new(),
         usage: settings.usage_class,
         hoped_for: Some(hoped_for),
@@ -233,50 +235,6 @@ impl Saga<'_> {
         }
     }
 
-    /// Every record to `running`, then the journal closed.
-    async fn commit(&mut self) -> Result<(), ProvisionError> {
-        let now = self.world.now();
-        let max_runtime = Duration::from_secs(self.journal.record().request.max_runtime_sec);
-        let (world, label) = (self.world, &self.settings.label);
-        let healthy_within = self.setup.parameters.healthy_within();
-        let commits = self.held.iter_mut().map(async |held| {
-            let transition = Transition::Commit {
-                label: label.clone(),
-                generation: held.generation,
-                healthy_within,
-                max_runtime,
-            };
-            let (arn, change) = (world.arn(&held.ready.id), transition.change(now));
-            match world.table.change_instance(&arn, &change).await? {
-                Outcome::Applied(record) => held.generation = record.generation,
-                Outcome::Conflict(Some(current)) if transition.is_done(&current) => {
-                    held.generation = current.generation;
-                }
-                Outcome::Conflict(_) => {
-                    return Err(ProvisionError::Machine {
-                        id: held.ready.id.clone(),
-                        what: "was taken away at the last moment".to_owned(),
-                    });
-                }
-            }
-            Ok(())
-        });
-        join_all(commits)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
-        let generations = self.held.iter();
-        let generations = generations.map(|held| (held.ready.id.clone(), held.generation));
-        let generations = generations.collect();
-        self.journal
-            .write(|record| {
-                record.phase = Phase::Committed;
-                record.generations = generations;
-            })
-            .await?;
-        Ok(())
-    }
-
     /// Takes everything back.
     async fn backward(&mut self, error: ProvisionError, cancelled: &CancellationToken) -> Failure {
         let (world, journal) = (self.world, &mut self.journal);
@@ -286,11 +244,15 @@ impl Saga<'_> {
             Course::Terminate => false,
         };
         if in_order {
-            self.console.say("failed: giving back what was taken");
             let reused = self.held.iter().filter(|held| held.ready.reused);
             let claimed: Vec<_> = reused
                 .map(|held| (held.ready.id.clone(), Some(held.generation)))
                 .collect();
+            self.console.say(format!(
+                "failed: giving back {} reused, terminating {} new",
+                claimed.len(),
+                journal.record().launched.len()
+            ));
             let orderly =
                 undo::roll_back(world, journal, &self.setup, &claimed, &error, self.console);
             // A step that is cancelled meanwhile has no time left for order.

@@ -62,6 +62,13 @@ pub struct GivenBack {
     pub gone: Vec<InstanceId>,
 }
 
+impl GivenBack {
+    /// Whether there was no machine at all.
+    pub fn is_empty(&self) -> bool {
+        self.pooled.is_empty() && self.terminated.is_empty() && self.gone.is_empty()
+    }
+}
+
 /// On what terms machines are given back.
 pub(crate) struct Terms<'a> {
     /// Whose they are.
@@ -98,7 +105,6 @@ pub async fn release(
 ) -> Result<GivenBack, GiveBackError> {
     let parameters = config.parameters.as_ref().ok_or(GiveBackError::NotSetUp)?;
     let mut all = GivenBack::default();
-    let mut found = false;
     for record in world.table.provisions_of(&settings.run).await? {
         if settings
             .label
@@ -107,7 +113,6 @@ pub async fn release(
         {
             continue;
         }
-        found = true;
         match record.phase {
             Phase::Committed => {}
             Phase::Released | Phase::RolledBack => {
@@ -145,9 +150,6 @@ pub async fn release(
             Ok(()) | Err(JournalError::TakenOver(_)) => {}
             Err(error @ JournalError::Table(_)) => return Err(error.into()),
         }
-    }
-    if !found {
-        console.say("nothing to release: this run has provisioned no machines here");
     }
     Ok(all)
 }

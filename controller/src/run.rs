@@ -83,9 +83,9 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         console.fail(&Trouble {
             error: &error,
             remedy: error.remedy(),
-            left: error.left(),
+            left: &error.left(),
             refresh: error.done(),
-            code: exit as u8,
+            exit,
         });
         exit
     })
@@ -154,10 +154,11 @@ async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, 
     let (world, config) = match open_pool(&common).await {
         // A workflow's last step runs also when its first one never got anywhere.
         Err(RunError::NoPool(name)) => {
-            console.say(format!("nothing to release: there is no pool {name}"));
+            console.say(format!("there is no pool {name}"));
             console.released(&release::GivenBack::default());
             return Ok(Exit::Done);
         }
+        Err(RunError::Table(error)) => return Err(release::GiveBackError::from(error).into()),
         opened => opened?,
     };
     mask_tokens(&config, console);

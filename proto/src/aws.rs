@@ -1,11 +1,12 @@
 //! The AWS SDK as both programs use it: one TLS stack, the SDK's own variables and defaults.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 /// Loads credentials, region and endpoints the way every AWS tool does (environment, profile, web
 /// identity, instance role), with `region` going before what the environment says.
@@ -28,4 +29,17 @@ pub async fn sdk_config(region: Option<String>) -> SdkConfig {
         loader = loader.region(Region::new(region));
     }
     loader.load().await
+}
+
+/// The cause of a failed call in the service's own words, `code: message`, where it answered; else
+/// the SDK's error.
+pub fn cause<E>(error: E) -> Box<dyn Error + Send + Sync>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}").into(),
+        (Some(code), _) => code.into(),
+        (None, _) => error.into(),
+    }
 }

@@ -3,18 +3,22 @@
 use serde_json::{Value, json};
 
 use super::{Trouble, chain};
-use crate::{provision::Provisioned, refresh::Report, release::GivenBack};
+use crate::{
+    provision::{Provisioned, Ready},
+    refresh::Report,
+    release::GivenBack,
+};
 
 /// A provision that got its machines.
 pub(super) fn provisioned(provisioned: &Provisioned) -> Value {
-    let machine = |ready: &crate::provision::Ready| {
+    let machine = |ready: &Ready| {
         json!({
             "id": ready.id,
             "type": ready.instance_type,
             "zone": ready.zone,
             "usageClass": ready.usage,
             "reused": ready.reused,
-            "seconds": ready.after.as_secs_f64(),
+            "seconds": ready.after.map(|after| after.as_secs_f64()),
         })
     };
     let phases = provisioned.phases.iter();
@@ -61,7 +65,7 @@ pub(super) fn failure(trouble: &Trouble<'_>) -> Value {
             .map(|(step, error)| json!({"step": step.to_string(), "error": chain(error.as_ref())}));
         answer["failed"] = failed.collect();
     }
-    answer["exitCode"] = trouble.code.into();
+    answer["exitCode"] = (trouble.exit as u8).into();
     answer["error"] = chain(trouble.error).into();
     answer["remedy"] = json!(trouble.remedy);
     answer["left"] = json!(trouble.left);

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use proto::time::human;
 
-use super::{Trouble, chain};
-use crate::provision::Provisioned;
+use super::{Trouble, chain, harmless::harmless};
+use crate::{exit::Exit, provision::Provisioned, release::GivenBack};
 
 /// Width of the longest bar of the chart, in characters.
 const LONGEST_BAR: f64 = 40.0;
 
 /// `1 machine`, `2 machines`.
-pub(super) fn count(machines: usize) -> String {
+pub(crate) fn count(machines: usize) -> String {
     match machines {
         1 => "1 machine".to_owned(),
         many => format!("{many} machines"),
@@ -33,13 +33,16 @@ pub(super) fn success(provisioned: &Provisioned) -> String {
     for ready in &provisioned.machines {
         let _ = writeln!(
             text,
-            "| `{}` | {} | {} | {} | {} | {:.2} |",
+            "| `{}` | {} | {} | {} | {} | {} |",
             ready.id,
             ready.instance_type,
             ready.zone,
             ready.usage,
             if ready.reused { "reused" } else { "new" },
-            ready.after.as_secs_f64()
+            ready.after.map_or_else(
+                || "–".to_owned(),
+                |after| format!("{:.2}", after.as_secs_f64())
+            )
         );
     }
     let phases = &provisioned.phases;
@@ -67,18 +70,45 @@ fn bar(share: f64) -> String {
     bar
 }
 
+/// What became of a run's machines.
+pub(super) fn released(given: &GivenBack) -> String {
+    let mut text = format!(
+        "### Paddock: {} released\n\n| machine | |\n|---|---|\n",
+        count(given.pooled.len() + given.terminated.len() + given.gone.len())
+    );
+    for id in &given.pooled {
+        let _ = writeln!(text, "| `{id}` | back in the pool |");
+    }
+    for (id, why) in &given.terminated {
+        // What an agent said may hold anything.
+        let why = harmless(why).replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(text, "| `{id}` | terminated: {why} |");
+    }
+    for id in &given.gone {
+        let _ = writeln!(text, "| `{id}` | gone already |");
+    }
+    text
+}
+
 /// Why a step failed, what to do, and what is left.
 pub(super) fn failure(trouble: &Trouble<'_>) -> String {
-    let mut text = format!(
-        "### Paddock: failed\n\n```text\n{}\n```\n",
-        chain(trouble.error).replace("```", "'''")
-    );
+    let mut text = String::from(match trouble.exit {
+        Exit::Cancelled => "### Paddock: cancelled\n",
+        Exit::Done | Exit::Failed | Exit::BadInput | Exit::Unfinished => "### Paddock: failed\n",
+    });
+    let error = chain(trouble.error).replace("```", "'''");
+    if error != "cancelled" {
+        let _ = write!(text, "\n```text\n{error}\n```\n");
+    }
     if let Some(remedy) = &trouble.remedy {
         let _ = writeln!(text, "\n**What to do:** {remedy}.");
     }
-    if trouble.left.is_empty() {
-        text.push_str("\nNothing of it is left.\n");
-    } else {
+    match trouble.exit {
+        Exit::BadInput => text.push_str("\nNothing was touched.\n"),
+        Exit::Failed | Exit::Cancelled => text.push_str("\nNothing of it is left.\n"),
+        Exit::Done | Exit::Unfinished => {}
+    }
+    if !trouble.left.is_empty() {
         text.push_str("\n**Left for the next refresh:**\n\n");
         for left in trouble.left {
             let _ = writeln!(text, "- {left}");
@@ -106,7 +136,7 @@ mod tests {
                 zone: "us-east-1a".into(),
                 usage: UsageClass::Spot,
                 reused: true,
-                after: Duration::from_millis(420),
+                after: Some(Duration::from_millis(420)),
             }],
             took: Duration::from_secs(1),
             phases: vec![
@@ -137,7 +167,7 @@ mod tests {
             remedy: Some("do this".into()),
             left: &["a machine".into()],
             refresh: None,
-            code: 3,
+            exit: Exit::Unfinished,
         });
         assert!(text.contains("**What to do:** do this."), "{text}");
         assert!(text.contains("- a machine"), "{text}");

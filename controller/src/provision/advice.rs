@@ -1,5 +1,7 @@
 //! What EC2's refusals of a fleet request mean, and what to change about them.
 
+mod codes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ports::{FleetAnswer, FleetError};
@@ -18,179 +20,16 @@ pub(super) enum Kind {
 
 /// What a code calls for, and what to change, in one sentence.
 pub(super) fn advice(code: &str) -> (Kind, &'static str) {
-    if let Some(what) = scarce(code) {
-        (Kind::Scarce, what)
-    } else if let Some(what) = later(code) {
-        (Kind::Later, what)
-    } else {
-        (Kind::Wrong, wrong(code).unwrap_or_else(|| by_family(code)))
-    }
-}
-
-fn scarce(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "InsufficientInstanceCapacity" | "UnfulfillableCapacity" | "InsufficientCapacity" => {
-            "EC2 has too few such machines now: allow more instance types (`allowed-instance-types`), give refresh subnets in more zones (`subnet-ids`), or try later"
-        }
-        "InsufficientHostCapacity" => {
-            "the dedicated hosts are full: allocate more of them, or use shared tenancy in the launch template"
-        }
-        "InsufficientFreeAddressesInSubnet" => {
-            "the subnet has no free addresses: give refresh larger or more subnets (`subnet-ids`)"
-        }
-        "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
-            "the account's quota for these instance types is used up: ask for more at Service Quotas (EC2, `Running On-Demand` or `All Spot Instance Requests`), or use another usage class or fewer machines"
-        }
-        "MaxFleetCountExceeded" => {
-            "the account's quota for fleets is used up: ask for more at Service Quotas (EC2 Fleet), or delete fleets that nobody needs"
-        }
-        "MaxSpotInstanceCountExceeded" | "MaxSpotFleetRequestCountExceeded" => {
-            "the account's spot quota is used up: ask for more at Service Quotas (EC2, `All Spot Instance Requests`), or set `fallback: on-demand`"
-        }
-        "SpotMaxPriceTooLow" => {
-            "spot machines cost more than `max-price` now: raise it, leave it out, or set `fallback: on-demand`"
-        }
-        "MaxIOPSLimitExceeded" | "VolumeLimitExceeded" | "MaxStorageLimitExceeded" => {
-            "the account's quota for EBS volumes is used up: ask for more at Service Quotas (EBS), or make the image's volumes smaller"
-        }
-        "NetworkInterfaceLimitExceeded" | "PrivateIpAddressLimitExceeded" => {
-            "the account's quota for network interfaces is used up: ask for more at Service Quotas (VPC)"
-        }
-        _ => return None,
-    })
-}
-
-fn later(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "RequestLimitExceeded"
-        | "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequests"
-        | "RequestThrottled"
-        | "EC2ThrottledException" => {
-            "the account makes too many EC2 calls: spread the workflows, or ask AWS for a higher rate of CreateFleet and RunInstances"
-        }
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable"
-        | "RequestTimeout" | "ServerInternal" => {
-            "EC2 is in trouble: see AWS's health dashboard and try later"
-        }
-        _ => return None,
-    })
-}
-
-fn wrong(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "InvalidSubnetID.NotFound" | "InvalidSubnetId.NotFound" | "InvalidSubnet" => {
-            "the subnet is gone or in another region: run refresh with `subnet-ids` that exist"
-        }
-        "InvalidSubnet.Conflict" | "SubnetConflict" => {
-            "subnet and security groups do not fit: give refresh `subnet-ids` and `security-group-ids` of one VPC"
-        }
-        "IdempotentParameterMismatch" | "IdempotentParameterMismatchException" => {
-            "the request was repeated with other contents: run the step again"
-        }
-        "InvalidParameterValue"
-        | "InvalidParameter"
-        | "InvalidParameterCombination"
-        | "InvalidParameterDependency"
-        | "MissingParameter"
-        | "UnknownParameter"
-        | "ValidationError" => {
-            "EC2 cannot use one of the inputs: check `allowed-instance-types`, `max-price`, and what refresh was given"
-        }
-        "InvalidFleetConfig" | "InvalidFleetConfiguration" | "InvalidInstanceRequirements" => {
-            "no instance type has this size among those allowed: widen `allowed-instance-types`, or choose another `resource-class`"
-        }
-        "InvalidTargetCapacitySpecification" => {
-            "EC2 refuses the number of machines: lower `instance-count`"
-        }
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            "the step's credentials lack a permission: allow ec2:CreateFleet, ec2:RunInstances, ec2:CreateTags and iam:PassRole for the machines' role"
-        }
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
-            "the account has never launched spot machines: have an administrator run `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com` once"
-        }
-        "RequestResourceCountExceeded" => {
-            "the request names too much at once: lower `instance-count`, or give refresh fewer `subnet-ids`"
-        }
-        "SecurityGroupsPerInstanceLimitExceeded" | "SecurityGroupsPerInterfaceLimitExceeded" => {
-            "a machine cannot have so many security groups: give refresh fewer `security-group-ids`"
-        }
-        "AuthFailure"
-        | "MissingAuthenticationToken"
-        | "IncompleteSignature"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "RequestExpired"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "UnrecognizedClientException" => {
-            "the step's credentials are no good: configure them (again) in an earlier step"
-        }
-        "OptInRequired" | "PendingVerification" | "Blocked" | "AccountDisabled" => {
-            "the account may not launch such machines yet: see AWS's message, and its support"
-        }
-        "Unsupported" | "UnsupportedOperation" | "UnsupportedHostConfiguration" => {
-            "the zone does not offer this: narrow `allowed-instance-types`, or give refresh subnets in other zones"
-        }
-        "InvalidKeyPair.NotFound" => {
-            "the launch template names a key pair that is gone: run refresh"
-        }
-        "InvalidInstanceType" | "InstanceTypeNotSupported" => {
-            "there is no such instance type here: correct `allowed-instance-types`"
-        }
-        "SpotInstanceTypeNotSupported" => {
-            "these types are not sold as spot: widen `allowed-instance-types`, or use `usage-class: on-demand`"
-        }
-        "InvalidSpotPrice" | "InvalidPrice" => {
-            "`max-price` is no price: give USD an hour, such as 0.05"
-        }
-        "InvalidBlockDeviceMapping" | "InvalidSnapshot.NotFound" => {
-            "the machine image's volumes cannot be made: run refresh with another `ami`"
-        }
-        "InvalidUserData.Malformed" => {
-            "the launch template's user data is broken: run refresh again"
-        }
-        "TagLimitExceeded" | "InvalidTag" | "TagPolicyViolation" => {
-            "the account refuses the tags `paddock:…`: allow them in its tag policy"
-        }
-        "KMSKeyNotAccessibleFault" | "InvalidKmsKeyId" | "Client.InvalidKMSKey.InvalidState" => {
-            "the key of the image's volumes cannot be used: let the role use it, or run refresh with another `ami`"
-        }
-        _ => return None,
-    })
-}
-
-/// Codes that come in many variants, such as `InvalidAMIID.Malformed` and `InvalidAMIID.NotFound`.
-fn by_family(code: &str) -> &'static str {
-    const FAMILIES: [(&str, &str); 5] = [
-        (
-            "InvalidLaunchTemplate",
-            "the launch template is gone or changed: run `controller refresh`",
-        ),
-        (
-            "InvalidAMIID",
-            "the machine image is gone, not shared with this account, or in another region: run refresh with another `ami`",
-        ),
-        (
-            "InvalidSecurityGroup",
-            "a security group is gone or in another VPC: run refresh with other `security-group-ids`",
-        ),
-        (
-            "InvalidGroup",
-            "a security group is gone or in another VPC: run refresh with other `security-group-ids`",
-        ),
-        (
-            "InvalidIamInstanceProfile",
-            "the instance profile is gone: run refresh with another `iam-instance-profile`",
-        ),
-    ];
-    FAMILIES
+    let says = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(start) => code.starts_with(start),
+        None => code == *pattern,
+    };
+    codes::ADVICE
         .iter()
-        .find(|(prefix, _)| code.starts_with(prefix))
+        .find(|(_, codes, _)| codes.iter().any(says))
         .map_or(
-            "see EC2's message and its list of error codes",
-            |(_, what)| *what,
+            (Kind::Wrong, "see EC2's message and its list of error codes"),
+            |(kind, _, what)| (*kind, *what),
         )
 }
 
@@ -220,6 +59,7 @@ pub(super) fn causes(errors: &[FleetError]) -> String {
         .into_iter()
         .map(|(code, (message, subnets))| {
             let subnets: Vec<&str> = subnets.into_iter().collect();
+            let message = message.trim_end_matches('.');
             match subnets.as_slice() {
                 [] => format!("{code}: {message}"),
                 subnets => format!("{code} in {}: {message}", subnets.join(", ")),
@@ -301,6 +141,56 @@ mod tests {
             let (got, words) = advice(code);
             assert_eq!(got, kind, "{code}");
             assert!(words.contains(word), "{code}: {words}");
+        }
+    }
+
+    /// EC2's API reference has these among its codes; a launch can meet them.
+    #[test]
+    fn no_documented_code_is_left_without_advice() {
+        const DOCUMENTED: &str = "AuthFailure Blocked IdempotentParameterMismatch \
+            IncompleteSignature InvalidCharacter InvalidClientTokenId InvalidParameter \
+            InvalidParameterCombination InvalidParameterDependency InvalidParameterValue \
+            InvalidQueryParameter MalformedQueryString MissingAuthenticationToken \
+            MissingParameter OptInRequired PendingVerification RequestExpired \
+            UnauthorizedOperation UnknownParameter UnsupportedOperation ValidationError \
+            AddressLimitExceeded AttachmentLimitExceeded BootForVolumeTypeUnsupported \
+            ConcurrentTagAccess CreditSpecificationUpdateInProgress CustomerKeyHasBeenRevoked \
+            DefaultVpcDoesNotExist EncryptedVolumesNotSupported HostLimitExceeded \
+            IdempotentInstanceTerminated IncompatibleHostRequirements InstanceLimitExceeded \
+            InsufficientCapacityOnHost InsufficientFreeAddressesInSubnet \
+            InsufficientReservedInstancesCapacity InvalidAMIID.Malformed InvalidAMIID.NotFound \
+            InvalidAMIID.Unavailable InvalidAvailabilityZone InvalidBlockDeviceMapping \
+            InvalidClientToken InvalidGroup.NotFound InvalidGroupId.Malformed \
+            InvalidIamInstanceProfileArn.Malformed InvalidID InvalidInput \
+            InvalidInstanceAttributeValue InvalidInstanceFamily InvalidInstanceType \
+            InvalidInterface.IpAddressLimitExceeded InvalidKernelId.Malformed \
+            InvalidKeyPair.NotFound InvalidLaunchTemplateId.Malformed \
+            InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateId.VersionNotFound \
+            InvalidLaunchTemplateName.NotFoundException InvalidManifest \
+            InvalidPlacementGroup.Unknown InvalidRamDiskId.Malformed InvalidRequest \
+            InvalidSecurity.RequestHasExpired InvalidSecurityGroupId.Malformed \
+            InvalidSecurityGroupID.NotFound InvalidSnapshot.NotFound InvalidSnapshotID.Malformed \
+            InvalidSpotFleetRequestConfig InvalidSubnet InvalidSubnet.Conflict \
+            InvalidSubnetID.Malformed InvalidSubnetID.NotFound InvalidTagKey.Malformed \
+            InvalidTenancy InvalidZone.NotFound MaxIOPSLimitExceeded \
+            MaxSpotFleetRequestCountExceeded MaxSpotInstanceCountExceeded MissingInput \
+            NetworkInterfaceLimitExceeded OperationNotPermitted PrivateIpAddressLimitExceeded \
+            RequestResourceCountExceeded ReservationCapacityExceeded ResourceCountExceeded \
+            ResourceLimitExceeded SecurityGroupLimitExceeded \
+            SecurityGroupsPerInstanceLimitExceeded SecurityGroupsPerInterfaceLimitExceeded \
+            SignatureDoesNotMatch TagLimitExceeded TargetCapacityLimitExceededException \
+            UnavailableHostRequirements UnknownVolumeType Unsupported UnsupportedException \
+            UnsupportedHibernationConfiguration UnsupportedHostConfiguration \
+            UnsupportedInstanceTypeOnHost UnsupportedTenancy VolumeIOPSLimit VolumeLimitExceeded \
+            VolumeTypeNotAvailableInZone VPCIdNotSpecified VPCResourceNotSpecified \
+            VcpuLimitExceeded ZonesMismatched InsufficientAddressCapacity InsufficientCapacity \
+            InsufficientHostCapacity InsufficientInstanceCapacity \
+            InsufficientReservedInstanceCapacity InsufficientVolumeCapacity InternalError \
+            InternalFailure RequestLimitExceeded ServerInternal ServiceUnavailable Unavailable \
+            UnfulfillableCapacity SpotMaxPriceTooLow MaxFleetCountExceeded";
+        let fallback = advice("SomethingNew").1;
+        for code in DOCUMENTED.split_whitespace() {
+            assert_ne!(advice(code).1, fallback, "{code}");
         }
     }
 

@@ -176,7 +176,7 @@ fn adopted(journal: &ProvisionRecord, records: &[InstanceRecord]) -> Option<Vec<
             zone: record.zone.clone(),
             usage: record.usage_class,
             reused: journal.claimed.contains(record.id()),
-            after: std::time::Duration::ZERO,
+            after: None,
         })
         .collect();
     (machines.len() == journal.request.count as usize).then_some(machines)

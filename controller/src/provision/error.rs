@@ -25,7 +25,8 @@ pub enum ProvisionError {
     NotSetUp(&'static str),
     /// The label has machines already, or another step is about to get them.
     #[error(
-        "label {label} is already {phase}{why}: give this provision a `name` of its own, or release it first"
+        "label {label} is already {phase}{why}: give this provision a `name` of its own, or \
+         release it first"
     )]
     Taken {
         /// The label.
@@ -45,14 +46,9 @@ pub enum ProvisionError {
         /// EC2's reasons.
         errors: Vec<FleetError>,
     },
-    /// EC2 refused the fleet request as a whole.
-    #[error("EC2 refused to launch machines ({code})")]
-    Refused {
-        /// EC2's code.
-        code: String,
-        /// EC2's words.
-        source: PortError,
-    },
+    /// EC2 refused the fleet request as a whole, or never answered it.
+    #[error(transparent)]
+    Refused(PortError),
     /// A machine will not serve.
     #[error("machine {id} {what}")]
     Machine {
@@ -102,8 +98,12 @@ impl ProvisionError {
             {
                 Course::Elsewhere
             }
-            Self::Refused { code, .. } if scarce(code) => Course::Elsewhere,
-            Self::Short { .. } | Self::Refused { .. } | Self::Machine { .. } => Course::RollBack,
+            Self::Refused(error) => match &error.code {
+                Some(code) if scarce(code) => Course::Elsewhere,
+                Some(_) => Course::RollBack,
+                None => Course::Terminate,
+            },
+            Self::Short { .. } | Self::Machine { .. } => Course::RollBack,
             Self::Input(_)
             | Self::NotSetUp(_)
             | Self::Taken { .. }
@@ -120,14 +120,23 @@ impl ProvisionError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Short { errors, .. } => Some(remedies(errors)),
-            Self::Refused { code, .. } => Some(advice(code).1.to_owned()),
+            Self::Refused(error) => Some(match &error.code {
+                Some(code) => advice(code).1.to_owned(),
+                None => "see AWS's health dashboard and try later".to_owned(),
+            }),
             Self::Machine { .. } => Some(
-                "see the machine's console output at EC2; if the pre-runner script or the image is at fault, correct it and run refresh".to_owned(),
+                "see the machine's console output at EC2; if the pre-runner script or the image is \
+                 at fault, correct it and run refresh"
+                    .to_owned(),
             ),
-            Self::Table(_) | Self::Port(_) | Self::GiveBack(_) => Some(
-                "check the step's credentials and permissions and the region, then run it again".to_owned(),
+            Self::Table(_)
+            | Self::Port(_)
+            | Self::GiveBack(_)
+            | Self::Journal(JournalError::Table(_)) => Some(
+                "check the step's credentials and permissions and the region, then run it again"
+                    .to_owned(),
             ),
-            Self::Journal(_) => Some("run the step again".to_owned()),
+            Self::Journal(JournalError::TakenOver(_)) => Some("run the step again".to_owned()),
             Self::CancelledFailing(error) => error.remedy(),
             Self::Input(_) | Self::NotSetUp(_) | Self::Taken { .. } | Self::Cancelled => None,
         }

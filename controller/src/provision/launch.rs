@@ -14,6 +14,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{Held, ProvisionError, Ready, Saga, advice};
 use crate::{
     backoff::Backoff,
+    output::{chain, count},
     ports::{Allocation, FleetAnswer, FleetRequest, Launched, PortError, Unknown},
     world::World,
 };
@@ -129,7 +130,7 @@ impl Saga<'_> {
                     zone: launched.zone,
                     usage: self.usage,
                     reused: false,
-                    after: Duration::ZERO,
+                    after: None,
                 },
                 since: now,
                 deadline: now + self.setup.parameters.fleet_timeout(),
@@ -171,7 +172,7 @@ impl Saga<'_> {
                 (Some(pause), answer) => {
                     let why = match &answer {
                         Ok(answer) => advice::causes(&answer.errors),
-                        Err(error) => error.code.clone().unwrap_or_else(|| error.to_string()),
+                        Err(error) => error.code.clone().unwrap_or_else(|| chain(error)),
                     };
                     self.console.say(format!(
                         "EC2 is not ready to launch ({why}); asking again in {}",
@@ -180,15 +181,7 @@ impl Saga<'_> {
                     self.journal.during(tokio::time::sleep(pause)).await?;
                 }
                 (None, Ok(answer)) => return Ok(answer),
-                (None, Err(source)) => {
-                    return Err(match &source.code {
-                        Some(code) => ProvisionError::Refused {
-                            code: code.clone(),
-                            source,
-                        },
-                        None => source.into(),
-                    });
-                }
+                (None, Err(error)) => return Err(ProvisionError::Refused(error)),
             }
         }
     }
@@ -229,7 +222,7 @@ impl Saga<'_> {
         request: FleetRequest,
     ) -> Result<Result<FleetAnswer, PortError>, ProvisionError> {
         let fleet = Arc::clone(&self.world.fleet);
-        let what = format!("EC2 to launch {} machines", request.count);
+        let what = format!("EC2 to launch {}", count(request.count as usize));
         let task = self
             .launching
             .task

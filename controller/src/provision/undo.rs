@@ -136,9 +136,13 @@ pub(super) async fn terminate_everything(
     })
 }
 
-/// Closes a journal whose first write was given up when the step was cancelled, if it was applied.
+/// Closes a journal whose first write failed or was given up, if it was applied all the same.
 /// Nothing else has happened yet.
-pub(super) async fn abandon(world: &World, record: &ProvisionRecord) -> Result<(), Left> {
+pub(super) async fn abandon(
+    world: &World,
+    record: &ProvisionRecord,
+    error: &ProvisionError,
+) -> Result<(), Left> {
     let close = async {
         let found = world.table.provisions_of(&record.run).await;
         let records =
@@ -148,7 +152,7 @@ pub(super) async fn abandon(world: &World, record: &ProvisionRecord) -> Result<(
             .find(|found| found.client_token == record.client_token && found.phase.is_open());
         match ours {
             None => Ok(()),
-            Some(ours) => end(world, &ours, Phase::RolledBack, "cancelled")
+            Some(ours) => end(world, &ours, Phase::RolledBack, &error.to_string())
                 .await
                 .map(drop),
         }

@@ -129,11 +129,12 @@ impl Saga<'_> {
                     Verdict::Lost(what) => lost.push((held.ready.clone(), what)),
                     Verdict::Ready => {
                         if !held.registered {
-                            held.ready.after = now.since(held.since);
+                            let after = now.since(held.since);
+                            held.ready.after = Some(after);
                             self.console.say(format!(
                                 "{} ready after {}",
                                 held.ready.id,
-                                human(held.ready.after)
+                                human(after)
                             ));
                         }
                         held.registered = true;

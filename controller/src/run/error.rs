@@ -81,45 +81,22 @@ impl RunError {
     }
 
     /// What is left for refresh.
-    pub(super) fn left(&self) -> &[String] {
-        match self {
-            Self::Unfinished { left, .. } | Self::Steps { left, .. } => left,
-            Self::Input(_)
-            | Self::NoPool(_)
-            | Self::NewerSchema(_)
-            | Self::Table(_)
-            | Self::Secret(_)
-            | Self::Runner(_)
-            | Self::Ask(_)
-            | Self::Unanswered(_)
-            | Self::InUse(_)
-            | Self::Destroy(_)
-            | Self::Standing
-            | Self::Cancelled
-            | Self::Provision { .. }
-            | Self::Release(_) => &[],
+    pub(super) fn left(&self) -> Vec<String> {
+        if let Self::Unfinished { left, .. } | Self::Steps { left, .. } = self {
+            left.clone()
+        } else if let Self::Release(_) = self {
+            vec!["the machines of this run that are not back in the pool".to_owned()]
+        } else {
+            Vec::new()
         }
     }
 
     /// What was done all the same.
     pub(super) fn done(&self) -> Option<&Report> {
-        match self {
-            Self::Steps { report, .. } => Some(report),
-            Self::Unfinished { .. }
-            | Self::Input(_)
-            | Self::NoPool(_)
-            | Self::NewerSchema(_)
-            | Self::Table(_)
-            | Self::Secret(_)
-            | Self::Runner(_)
-            | Self::Ask(_)
-            | Self::Unanswered(_)
-            | Self::InUse(_)
-            | Self::Destroy(_)
-            | Self::Standing
-            | Self::Cancelled
-            | Self::Provision { .. }
-            | Self::Release(_) => None,
+        if let Self::Steps { report, .. } = self {
+            Some(report)
+        } else {
+            None
         }
     }
 

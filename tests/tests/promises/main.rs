@@ -1,6 +1,8 @@
 //! What provision and release promise, seen from outside: real processes against the yard.
 
 mod giving_back;
+mod selection;
+mod told;
 mod trouble;
 
 use std::time::{Duration, Instant};

@@ -1,7 +1,5 @@
 //! Claiming: the table decides whose a machine is.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use proto::{
     ids::InstanceId,
@@ -107,7 +105,7 @@ impl Saga<'_> {
                 zone: record.zone.clone(),
                 usage: record.usage_class,
                 reused: true,
-                after: Duration::ZERO,
+                after: None,
             },
             since: now,
             deadline: now + self.setup.parameters.claim_timeout(),

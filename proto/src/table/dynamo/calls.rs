@@ -53,7 +53,7 @@ impl DynamoTable {
                 ) => TableErrorKind::Denied,
                 Some(_) | None => TableErrorKind::Unavailable,
             };
-            self.error(operation, kind, error)
+            self.error(operation, kind, crate::aws::cause(error))
         }
     }
 
