@@ -25,7 +25,7 @@ pub(crate) enum FetchError {
     Http(String, #[source] reqwest::Error),
     #[error(
         "the runner program from {url} has the SHA-256 {found} and the pool's configuration says \
-         {wanted}: it is not used"
+         {wanted}: it is not used; run `controller refresh`, which looks it up again"
     )]
     Sum {
         url: String,
@@ -37,7 +37,7 @@ pub(crate) enum FetchError {
         human(FETCH_WITHIN)
     )]
     Overdue { url: String },
-    #[error("the runner program from {0} changes while it is fetched")]
+    #[error("the runner program from {0} changes while it is fetched: name a version, not a page")]
     Moving(String),
     #[error("fetching was broken off")]
     Broken(#[from] tokio::task::JoinError),

@@ -46,7 +46,7 @@ struct InstanceAction {
 
 #[derive(Debug, thiserror::Error)]
 enum ImdsError {
-    #[error("the metadata service at {0} does not answer")]
+    #[error("the metadata service at {0} does not answer: is it switched on for this machine?")]
     Unreachable(String, #[source] reqwest::Error),
     #[error("the metadata service answers {0} to {1}")]
     Refused(StatusCode, String),

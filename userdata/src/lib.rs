@@ -51,19 +51,24 @@ pub enum InvalidUserData {
     #[error("the user data carries no Paddock configuration: this machine belongs to no pool")]
     Foreign,
     /// It ends before the configuration does.
-    #[error("the user data's configuration has no end: it was cut")]
+    #[error("the user data's configuration has no end: it was cut; run `controller refresh`")]
     Cut,
     /// It looks compressed and cannot be unfolded.
-    #[error("the user data is compressed and cannot be unfolded")]
+    #[error("the user data is compressed and cannot be unfolded; run `controller refresh`")]
     Compression(#[source] io::Error),
     /// It is no text.
-    #[error("the user data's configuration is no UTF-8 text")]
+    #[error("the user data's configuration is no UTF-8 text; run `controller refresh`")]
     Text(#[source] std::str::Utf8Error),
     /// The JSON is not what the agent expects.
-    #[error("the user data's configuration cannot be read; agent and controller must fit together")]
+    #[error(
+        "the user data's configuration cannot be read: let agent and controller be of one release"
+    )]
     Json(#[source] serde_json::Error),
     /// It was made for another agent.
-    #[error("the user data's configuration has version {found}, this agent reads {VERSION}")]
+    #[error(
+        "the user data's configuration has version {found}, this agent reads {VERSION}: let agent \
+         and controller be of one release"
+    )]
     Version {
         /// The version found.
         found: u8,

@@ -402,3 +402,23 @@ fn what_troubleshooting_quotes_is_what_the_programs_say() {
     }
     assert!(quoted > 20, "{quoted} quotes");
 }
+
+/// Names that a sentence may begin with.
+const NAMES: [&str; 4] = ["AWS", "DynamoDB", "EC2", "GitHub"];
+
+#[test]
+fn errors_begin_in_lower_case_and_with_what_they_are_about() {
+    let source = source();
+    let errors: Vec<&str> = source
+        .split("#[error(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"'))
+        .collect();
+    assert!(errors.len() > 50, "{} errors", errors.len());
+    for error in errors {
+        let fine = error.starts_with(|c: char| c.is_lowercase() || c == '{')
+            || NAMES.iter().any(|name| error.starts_with(name));
+        let text: String = error.chars().take(80).collect();
+        assert!(fine, "{text}");
+    }
+}

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -137,7 +138,12 @@ impl Runner {
     }
 
     fn start(&self, controller: &str) -> Child {
-        Command::new(self.folder.path().join("run.sh"))
+        self.command(controller).spawn().expect("the script starts")
+    }
+
+    fn command(&self, controller: &str) -> Command {
+        let mut command = Command::new(self.folder.path().join("run.sh"));
+        command
             .env("PADDOCK_CONTROLLER", controller)
             .env("GITHUB_SERVER_URL", &self.url)
             .env("RUNNER_TOOL_CACHE", self.cache())
@@ -145,13 +151,25 @@ impl Runner {
             .env("https_proxy", "http://127.0.0.1:9")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the script starts")
+            .stderr(Stdio::piped());
+        command
     }
 
     fn step(&self) -> Output {
         self.start("").wait_with_output().expect("the script runs")
+    }
+
+    /// The step on another computer, which `uname -sm` says it is.
+    fn step_on(&self, machine: &str) -> Output {
+        let bin = self.folder.path().join("bin");
+        fs::create_dir_all(&bin).expect("made");
+        let uname = bin.join("uname");
+        fs::write(&uname, format!("#!/bin/sh\necho '{machine}'\n")).expect("written");
+        fs::set_permissions(uname, fs::Permissions::from_mode(0o755)).expect("set");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut step = self.command("");
+        step.env("PATH", format!("{}:{path}", bin.display()));
+        step.output().expect("the script runs")
     }
 
     fn cache(&self) -> PathBuf {
@@ -179,12 +197,11 @@ async fn serve(
     uri: axum::http::Uri,
 ) -> axum::response::Response {
     served.fetch_add(1, Ordering::SeqCst);
-    let file = format!(
-        "/acme/paddock/releases/download/v1.2.3/controller-{}-unknown-linux-musl",
-        std::env::consts::ARCH
-    );
+    let folder = "/acme/paddock/releases/download/v1.2.3";
+    let files =
+        ["x86_64", "aarch64"].map(|arch| format!("{folder}/controller-{arch}-unknown-linux-musl"));
     match answer {
-        Answer::Program if uri.path() == file => PROGRAM.into_response(),
+        Answer::Program if files.iter().any(|file| file == uri.path()) => PROGRAM.into_response(),
         Answer::Program => StatusCode::NOT_FOUND.into_response(),
         Answer::Silence => std::future::pending().await,
     }
@@ -223,6 +240,27 @@ async fn the_released_controller_is_fetched_once_and_takes_the_step_over() {
     let said = runner.step().stdout;
     assert!(said.starts_with(b"controller "), "{said:?}");
     assert_eq!(runner.served.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_computer_gets_its_own_controller_or_is_told() {
+    let runner = Runner::new(&sha256(PROGRAM.as_bytes()), Answer::Program).await;
+    for arch in ["x86_64", "aarch64"] {
+        let output = runner.step_on(&format!("Linux {arch}"));
+        assert!(output.stdout.starts_with(b"controller "), "{output:?}");
+        let cached = runner.cache().join("paddock-controller/1.2.3").join(arch);
+        assert!(cached.join("controller").exists(), "{arch}");
+    }
+    assert_eq!(runner.served.load(Ordering::SeqCst), 2);
+    for other in ["Darwin arm64", "Linux riscv64"] {
+        let output = runner.step_on(other);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(
+            said.contains(&format!("no controller is released for {other}")),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
