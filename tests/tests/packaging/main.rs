@@ -5,4 +5,5 @@ mod act;
 mod action;
 mod iam;
 mod packages;
+mod upgrade;
 mod workflows;

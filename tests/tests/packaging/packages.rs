@@ -16,7 +16,7 @@ use tests::{
     tools::{Tools, run},
 };
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -25,13 +25,13 @@ fn text(command: &mut Command) -> String {
 }
 
 /// A workspace that the packagers understand.
-struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
     tools: Tools,
 }
 
 impl Stage {
-    fn new(version: &str) -> Self {
+    pub(crate) fn new(version: &str) -> Self {
         let tools = Tools::packaging().expect("the tools");
         let binaries = Binaries::build().expect("the programs build");
         let folder = tempfile::tempdir().expect("a folder");
@@ -58,7 +58,7 @@ impl Stage {
         Self { folder, tools }
     }
 
-    fn deb(&self) -> PathBuf {
+    pub(crate) fn deb(&self) -> PathBuf {
         let deb = self.folder.path().join("agent.deb");
         run(Command::new(self.tools.program("cargo-deb"))
             .current_dir(self.folder.path().join("agent"))
@@ -130,12 +130,12 @@ fn the_rpm_package_is_whole() {
 }
 
 /// A Debian of its own, in a folder.
-struct Debian {
+pub(crate) struct Debian {
     folder: tempfile::TempDir,
 }
 
 impl Debian {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let release = fs::read_to_string("/etc/os-release").expect("an operating system");
         let suite = release
@@ -165,7 +165,7 @@ impl Debian {
         debian
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.folder.path().join(path.trim_start_matches('/'))
     }
 
@@ -191,7 +191,7 @@ impl Debian {
         )
     }
 
-    fn install(&self, deb: &Path) {
+    pub(crate) fn install(&self, deb: &Path) {
         fs::copy(deb, self.at("/agent.deb")).expect("copied");
         self.run("apt-get install --yes --no-install-recommends /agent.deb");
     }
@@ -201,7 +201,7 @@ impl Debian {
     }
 
     /// What was asked of systemd for the agent's unit since the last question.
-    fn asked_of_systemd(&self) -> Vec<String> {
+    pub(crate) fn asked_of_systemd(&self) -> Vec<String> {
         let log = fs::read_to_string(self.at("/systemctl.log")).unwrap_or_default();
         self.write("/systemctl.log", "");
         let lines = log.lines().filter(|line| line.contains("paddock-agent"));
