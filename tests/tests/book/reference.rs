@@ -138,6 +138,48 @@ fn every_exit_code_is_there() {
     assert_eq!(rows(agent), constants.collect());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_the_answers_in_json_is_there() {
+    let pool = tests::pool::Pool::new(std::time::Duration::ZERO).await;
+    let section = section("With `--json`");
+    for (mode, input, of) in [
+        ("refresh", "", "refresh"),
+        ("provision", "1", "provision"),
+        ("status", "", "status"),
+        ("release", "", "release"),
+        ("provision", "none", "a failure"),
+    ] {
+        let mut run = pool.run(7);
+        run.flags = vec!["--json".to_owned()];
+        let mut inputs = tests::story::refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
+        if mode == "provision" {
+            inputs.push(("instance-count", input.to_owned()));
+        }
+        let inputs: Vec<(&str, &str)> = inputs
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let step = run.step(mode, &inputs).await.expect("it runs");
+        let answer = step.log.lines().next().unwrap_or_default();
+        let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
+        let row = section
+            .lines()
+            .find(|line| {
+                line.starts_with(&format!("| {of} |")) || line.starts_with(&format!("| `{of}` |"))
+            })
+            .unwrap_or_else(|| panic!("no row of {of}"));
+        let cell = row.split(" | ").nth(1).unwrap_or_default();
+        let named: BTreeSet<String> = cell
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(keys(&answer), named, "{of}: {}", step.log);
+    }
+    pool.yard.stop().await;
+}
+
 #[test]
 fn every_signal_is_there() {
     let all = every(Signal::Ok, |signal| match signal {
