@@ -36,7 +36,7 @@ pub struct AgentConfig {
     #[serde(default, skip_serializing_if = "JobRules::are_usual")]
     pub jobs: JobRules,
     /// Times.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Times::are_usual")]
     pub times: Times,
 }
 
@@ -143,6 +143,14 @@ pub struct Times {
     pub registration: f64,
     /// How long the post-release script may take: a release waits for it.
     pub post_release: f64,
+    /// How long a job may be without a worker, or a worker without a job, before it is reported.
+    pub worker: f64,
+}
+
+impl Times {
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for Times {
@@ -156,6 +164,7 @@ impl Default for Times {
             contact: 900.0,
             registration: 60.0,
             post_release: 60.0,
+            worker: 120.0,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,19 +17,25 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use proto::agent_config::{AgentConfig, JobRules, Times};
+use proto::{
+    agent_config::{AgentConfig, JobRules, Times},
+    ids::InstanceArn,
+    instance::InstanceRecord,
+    state::State,
+    table::Table,
+    time::{Clock, SystemClock},
+};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{
-    pool::PATIENCE,
+    binaries::Binaries,
+    pool::{PATIENCE, Pool},
     yard::{aws::Launch, clock, imds::Imds},
 };
 
-/// The machine's id.
-pub const INSTANCE: &str = "i-0123456789abcdef0";
-/// Its ARN.
-pub const ARN: &str = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0";
+/// Ids of this process's machines: an agent takes what bears its machine's id for its own.
+static MACHINES: AtomicU32 = AtomicU32::new(0);
 
 /// How a table behaves that is none.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +85,7 @@ pub async fn serve(answer: Answer) -> io::Result<String> {
 
 /// The machine. Dropped, it takes its agent with it.
 pub struct Lone {
+    arn: InstanceArn,
     folder: TempDir,
     imds: Imds,
     aws: String,
@@ -108,9 +116,12 @@ impl Lone {
     /// A machine with this user data whose table is at `aws`. Its agent does not run yet.
     pub async fn new(agent: &Path, runner: &Path, user_data: Vec<u8>, aws: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let number = MACHINES.fetch_add(1, Ordering::Relaxed);
+        let id = format!("i-{:09x}{number:08x}", std::process::id());
+        let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/{id}");
         let launch = Launch {
-            id: INSTANCE.to_owned(),
-            arn: ARN.to_owned(),
+            id,
+            arn: arn.clone(),
             region: "us-east-1".to_owned(),
             account: "123456789012".to_owned(),
             zone: "us-east-1a".to_owned(),
@@ -122,6 +133,7 @@ impl Lone {
             instance_profile: None,
         };
         let lone = Self {
+            arn: arn.try_into().expect("an ARN"),
             imds: Imds::start(launch).await.expect("a metadata service"),
             aws: aws.to_owned(),
             program: agent.to_owned(),
@@ -140,6 +152,29 @@ impl Lone {
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(lone.path("poweroff"), mode).expect("a mode");
         lone
+    }
+
+    /// A machine of a pool with its record, both as `change` makes them. Its agent does not run yet.
+    pub async fn of(
+        pool: &Pool,
+        change: impl FnOnce(&mut AgentConfig, &mut InstanceRecord),
+    ) -> Self {
+        let mut config = Self::config(Times::default());
+        "paddock-acme-widgets".clone_into(&mut config.table);
+        let mut record = InstanceRecord::example(State::Created);
+        record.threshold = Some(SystemClock.now() + Duration::from_hours(2));
+        change(&mut config, &mut record);
+        let user_data = userdata::render(&config, None).expect("it fits");
+        let Binaries { agent, runner, .. } = &pool.binaries;
+        let lone = Self::new(agent, runner, user_data, &pool.yard.aws.url()).await;
+        record.arn = lone.arn.clone();
+        pool.table.insert_instance(&record).await.expect("written");
+        lone
+    }
+
+    /// The machine's name at AWS.
+    pub fn arn(&self) -> &InstanceArn {
+        &self.arn
     }
 
     /// Something on the machine's disk.
@@ -231,6 +266,29 @@ impl Lone {
     /// Whether the machine was switched off.
     pub fn is_off(&self) -> bool {
         self.path("off").exists()
+    }
+
+    /// Waits until its record in the pool's table is as it should be.
+    pub async fn until_record(
+        &self,
+        pool: &Pool,
+        what: &str,
+        holds: impl Fn(&InstanceRecord) -> bool,
+    ) -> InstanceRecord {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let record = pool.table.instance(&self.arn).await.expect("read");
+            let record = record.expect("a record");
+            if holds(&record) {
+                return record;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not in time: {what}; {record:?}; the agent says:\n{}",
+                self.console()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until something holds.

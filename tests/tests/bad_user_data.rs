@@ -5,12 +5,10 @@ use std::time::Duration;
 use proto::{
     agent_config::{AgentConfig, Times},
     signal::Signal,
-    state::State,
-    table::Table,
 };
 use tests::{
     binaries::Binaries,
-    lone::{ARN, Answer, Lone, serve},
+    lone::{Answer, Lone, serve},
     pool::Pool,
 };
 
@@ -75,37 +73,14 @@ async fn each_defect_of_the_user_data_is_named_once() {
 /// What a machine reports whose configuration is `change`d.
 async fn reported(change: impl FnOnce(&mut AgentConfig)) -> (Signal, String) {
     let pool = Pool::new(Duration::ZERO).await;
-    let mut config = Lone::config(Times::default());
-    "paddock-acme-widgets".clone_into(&mut config.table);
-    change(&mut config);
-    let user_data = userdata::render(&config, None).expect("it fits");
-    let Binaries { agent, runner, .. } = &pool.binaries;
-    let mut machine = Lone::new(agent, runner, user_data, &pool.yard.aws.url()).await;
-    let mut record = proto::instance::InstanceRecord::example(State::Created);
-    record.arn = ARN.to_owned().try_into().expect("an ARN");
-    record.threshold =
-        Some(proto::time::Clock::now(&proto::time::SystemClock) + Duration::from_mins(5));
-    pool.table.insert_instance(&record).await.expect("written");
+    let mut machine = Lone::of(&pool, |config, _| change(config)).await;
     machine.start(&[]);
-    let deadline = std::time::Instant::now() + tests::pool::PATIENCE;
-    loop {
-        let now = pool
-            .table
-            .instance(&record.arn)
-            .await
-            .expect("read")
-            .expect("there");
-        if let Some(report) = now.report {
-            pool.yard.stop().await;
-            return (report.signal, report.detail.unwrap_or_default());
-        }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{}",
-            machine.console()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let record = machine
+        .until_record(&pool, "a report", |record| record.report.is_some())
+        .await;
+    pool.yard.stop().await;
+    let report = record.report.expect("a report");
+    (report.signal, report.detail.unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,9 @@ use std::time::Duration;
 use proto::{instance::InstanceRecord, state::State};
 
 use super::{
-    Boot, Effect, Machine, Now, Tenant, seconds,
+    Boot, Effect, Machine, Now, Tenant,
+    health::Fitness,
+    seconds,
     tenancy::{Next, Phase, tenant_of},
 };
 
@@ -120,6 +122,11 @@ impl Machine {
     /// A label appeared.
     fn begin(&mut self, now: Now) -> Option<Effect> {
         let (label, generation) = tenant_of(self.record.as_ref()?)?;
+        let label = label.clone();
+        let fitness = self.fitness(now);
+        if fitness == Fitness::Unsettled {
+            return None;
+        }
         let tenant = Tenant {
             label: label.clone(),
             generation,
@@ -131,6 +138,10 @@ impl Machine {
         self.tenancy.tries = 0;
         self.tenancy.comebacks = 0;
         self.tenancy.deadline = now.mono + seconds(self.config.times.registration);
+        if let Fitness::Unfit(cause) = fitness {
+            self.registration_failed(format!("not fit for a tenant: {cause}"), now);
+            return None;
+        }
         self.configure(now)
     }
 

@@ -1,38 +1,26 @@
-//! Whether the machine is fit for a tenant, and whether its runner still works.
+//! Whether the machine is fit for a tenant.
 //!
 //! The machine is judged while it has no tenant, and always anew before it says that it may have
 //! one. What a tenant does to disk and memory is its own affair until it goes.
 
 use std::time::Duration;
 
-use proto::{
-    instance::Health,
-    time::{Time, human},
-};
+use proto::{instance::Health, time::Time};
 
-use super::{Boot, Effect, Machine, Now, Vitals, tenancy::Phase, text};
+use super::{
+    Boot, Effect, Machine, Now, Vitals,
+    fitness::{built, old_version, trouble},
+    tenancy::Phase,
+    text,
+};
 
 /// Between two examinations.
 const EVERY: Duration = Duration::from_secs(10);
-/// Bytes that a checkout and its build need at the very least.
-const LEAST_DISK: u64 = 1 << 30;
-/// Files that they need.
-const LEAST_FILES: u64 = 10_000;
-/// Bytes of memory without which not even the runner starts.
-const LEAST_MEMORY: u64 = 256 << 20;
-/// Beyond this, tokens and certificates begin to seem expired or not yet valid.
-const CLOCK_OFF: Duration = Duration::from_secs(30);
-/// GitHub lets no older runner register.
-const OLDEST_RUNNER: [u32; 3] = [2, 329, 0];
-/// GitHub gives jobs to releases of about the last 30 days before the newest one. No release was
-/// ever the newest for long: one of this age gets none any more.
-const LONGEST_LIFE: Duration = Duration::from_hours(90 * 24);
-/// Image builders set the times of files to long ago; there is no such runner before 2019.
-const FIRST_RUNNER: i64 = 1_546_300_800_000;
-/// How long a job may be without a worker, or a worker without a job.
-const WORKER_LATE: Duration = Duration::from_mins(2);
-/// A listener polls every minute and says so at least every half hour.
-const SILENCE: Duration = Duration::from_mins(35);
+/// A machine that has just booted may not be fit yet: Docker starts, the clock is being set. As long
+/// as this a tenant waits before it hears that it will not be served.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+/// Between two examinations while it matters, and how old the last one may be for a new tenant.
+const CLOSELY: Duration = Duration::from_secs(1);
 
 const DRAINED: &str = "an operator drains this machine";
 
@@ -50,20 +38,26 @@ enum Look {
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     trouble: Option<String>,
-    /// The machine was seen since it became empty.
-    fresh: bool,
+    /// When the machine was last seen since it became empty.
+    seen: Option<Duration>,
     look: Look,
     /// No examination before this.
     next: Duration,
     /// When the runner program was built, if that is known.
     runner_built: Option<Time>,
     drained: bool,
-    /// Since when a job has no worker.
-    workerless: Option<Duration>,
-    /// Since when a worker has no job.
-    jobless: Option<Duration>,
-    /// What is wrong with the runner.
-    wedged: Option<String>,
+    /// Until when an unfit machine may still become fit; set by the first examination.
+    settles_until: Option<Duration>,
+}
+
+/// Whether an empty machine may take a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fitness {
+    /// Not known, or about to change.
+    Unsettled,
+    Fit,
+    /// And why not.
+    Unfit(String),
 }
 
 impl Machine {
@@ -84,7 +78,7 @@ impl Machine {
 
     /// The machine has become empty: what was seen before does not count any more.
     pub(super) fn examine_anew(&mut self) {
-        self.condition.fresh = false;
+        self.condition.seen = None;
         if self.condition.look == Look::UnderWay {
             self.condition.look = Look::Outdated;
         }
@@ -93,14 +87,13 @@ impl Machine {
 
     /// Whether the machine was looked at since it became empty.
     pub(super) fn is_examined(&self) -> bool {
-        self.condition.fresh
+        self.condition.seen.is_some()
     }
 
     pub(super) fn examined(&mut self, vitals: Result<Vitals, String>, now: Now) {
         if std::mem::take(&mut self.condition.look) == Look::Outdated {
             return;
         }
-        self.condition.next = now.mono + EVERY;
         if let Ok(vitals) = &vitals {
             self.watch_runner(vitals, now);
             self.condition.runner_built = built(vitals);
@@ -116,8 +109,15 @@ impl Machine {
             Err(cause) => Some(format!("the machine cannot be examined: {cause}")),
         };
         let before = self.unfit().map(str::to_owned);
+        let until = match (&trouble, self.condition.settles_until) {
+            (None, _) => now.mono,
+            (Some(_), None) => now.mono + SETTLES_WITHIN,
+            (Some(_), Some(until)) => until,
+        };
+        self.condition.settles_until = Some(until);
+        self.condition.next = now.mono + if now.mono < until { CLOSELY } else { EVERY };
         self.condition.trouble = trouble;
-        self.condition.fresh = true;
+        self.condition.seen = Some(now.mono);
         match (before, self.unfit().map(str::to_owned)) {
             (None, Some(after)) => self.note(now, &format!("not fit for a tenant: {after}")),
             (Some(_), None) => tracing::info!("fit for a tenant again"),
@@ -128,8 +128,26 @@ impl Machine {
 
     /// Why a machine without tenant should not get one.
     fn unfit(&self) -> Option<&str> {
-        let judged = self.tenancy.phase == Phase::Empty && self.condition.fresh;
+        let judged = self.tenancy.phase == Phase::Empty && self.is_examined();
         self.condition.trouble.as_deref().filter(|_| judged)
+    }
+
+    /// Whether the machine may take the tenant that it was just given; if that is open, it is looked
+    /// at soon.
+    pub(super) fn fitness(&mut self, now: Now) -> Fitness {
+        let Condition { seen, drained, .. } = self.condition;
+        let since = |at| now.mono.saturating_sub(at);
+        if seen.is_none_or(|at| since(at) > CLOSELY) {
+            self.condition.next = self.condition.next.min(now.mono);
+            return Fitness::Unsettled;
+        }
+        let until = self.condition.settles_until.unwrap_or_default();
+        match &self.condition.trouble {
+            _ if drained => Fitness::Unfit(DRAINED.to_owned()),
+            None => Fitness::Fit,
+            Some(_) if now.mono < until => Fitness::Unsettled,
+            Some(trouble) => Fitness::Unfit(trouble.clone()),
+        }
     }
 
     /// Whether the machine may be handed out, once that is known.
@@ -142,7 +160,7 @@ impl Machine {
                 self.tenancy
                     .ailment()
                     .or(self.condition.drained.then_some(DRAINED))
-                    .or(self.condition.wedged.as_deref())
+                    .or(self.watch.wedged.as_deref())
                     .or_else(|| self.unfit())
                     .map(text::first_line)
             }),
@@ -156,154 +174,5 @@ impl Machine {
     /// When the runner program was built, if that is known.
     pub fn runner_built(&self) -> Option<Time> {
         self.condition.runner_built
-    }
-
-    /// Notices a runner that does not do what it says.
-    fn watch_runner(&mut self, vitals: &Vitals, now: Now) {
-        let late = |since: &mut Option<Duration>, is: bool| {
-            *since = is.then(|| since.unwrap_or(now.mono));
-            since.filter(|since| now.mono.saturating_sub(*since) >= WORKER_LATE)
-        };
-        let busy = self.job.is_some();
-        let workerless = late(
-            &mut self.condition.workerless,
-            busy && vitals.worker == Some(false),
-        );
-        let jobless = late(
-            &mut self.condition.jobless,
-            !busy && vitals.worker == Some(true),
-        );
-        let silent = vitals
-            .silent
-            .filter(|silent| *silent >= SILENCE && !busy && self.tenancy.phase == Phase::Listening);
-        let wedged = if workerless.is_some() {
-            let job = self.job.as_ref().map_or("", |job| job.name.as_str());
-            Some(format!(
-                "the runner took the job `{job}` and has no worker for it"
-            ))
-        } else if jobless.is_some() {
-            Some("the runner's worker outlives its job".to_owned())
-        } else {
-            silent.map(|_| format!("the listener is silent for more than {}", human(SILENCE)))
-        };
-        if let Some(wedged) = wedged.as_ref().filter(|_| wedged != self.condition.wedged) {
-            self.note(now, wedged);
-        }
-        self.condition.wedged = wedged;
-    }
-}
-
-/// What is wrong with the machine.
-fn trouble(vitals: &Vitals, now: Time) -> Option<String> {
-    let mib = |bytes: u64| bytes >> 20;
-    for disk in &vitals.disks {
-        let path = &disk.path;
-        if disk.free < LEAST_DISK {
-            let (free, least) = (mib(disk.free), mib(LEAST_DISK));
-            return Some(format!("{path} has {free} MiB free, it needs {least}"));
-        }
-        if let Some(files) = disk.files.filter(|files| *files < LEAST_FILES) {
-            return Some(format!(
-                "{path} has room for {files} files, it needs {LEAST_FILES}"
-            ));
-        }
-    }
-    if let Some(memory) = vitals.memory.filter(|memory| *memory < LEAST_MEMORY) {
-        let (free, least) = (mib(memory), mib(LEAST_MEMORY));
-        return Some(format!("{free} MiB of memory are free, {least} are needed"));
-    }
-    if vitals.clock_off > CLOCK_OFF {
-        let off = human(vitals.clock_off);
-        return Some(format!("the machine's clock is {off} off AWS's"));
-    }
-    if let Some(cause) = &vitals.docker {
-        return Some(format!(
-            "Docker does not answer: {}",
-            text::first_line(cause)
-        ));
-    }
-    let built = built(vitals)?;
-    let days = now.since(built).as_secs() / 86_400;
-    (now.since(built) > LONGEST_LIFE)
-        .then(|| format!("the runner program is {days} days old, GitHub gives it no jobs any more"))
-}
-
-/// When the runner program was built, if its file's time can be true.
-fn built(vitals: &Vitals) -> Option<Time> {
-    vitals
-        .runner_built
-        .filter(|built| built.as_millis() >= FIRST_RUNNER)
-}
-
-fn old_version(version: &str) -> Option<String> {
-    let numbers: Vec<u32> = version
-        .split('.')
-        .map_while(|number| number.parse().ok())
-        .collect();
-    let [a, b, c] = OLDEST_RUNNER;
-    (numbers.len() == 3 && numbers[..] < OLDEST_RUNNER[..]).then(|| {
-        format!("the runner program has version {version}, GitHub wants {a}.{b}.{c} at least")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::Disk, *};
-
-    type Spoil = fn(&mut Vitals);
-
-    fn well() -> Vitals {
-        Vitals {
-            disks: vec![Disk {
-                path: "/".into(),
-                free: 50 << 30,
-                files: Some(1_000_000),
-            }],
-            memory: Some(8 << 30),
-            ..Vitals::default()
-        }
-    }
-
-    #[test]
-    fn each_trouble_is_named_with_what_is_needed() {
-        let now = Time::from_millis(1_800_000_000_000);
-        assert_eq!(trouble(&well(), now), None);
-        let spoil = |change: Spoil| {
-            let mut vitals = well();
-            change(&mut vitals);
-            trouble(&vitals, now).unwrap()
-        };
-        let cases: [(Spoil, &str); 6] = [
-            (
-                |v| v.disks[0].free = 5 << 20,
-                "/ has 5 MiB free, it needs 1024",
-            ),
-            (|v| v.disks[0].files = Some(7), "room for 7 files"),
-            (|v| v.memory = Some(100 << 20), "100 MiB of memory"),
-            (|v| v.clock_off = Duration::from_hours(1), "1h 0m off"),
-            (|v| v.docker = Some("no\nsuch".into()), "answer: no"),
-            (
-                |v| v.runner_built = Some(Time::from_millis(1_790_000_000_000)),
-                "115 days old",
-            ),
-        ];
-        for (change, text) in cases {
-            let trouble = spoil(change);
-            assert!(trouble.contains(text), "{trouble}");
-        }
-        let mut unlimited = well();
-        unlimited.disks[0].files = None;
-        unlimited.runner_built = Some(Time::EPOCH);
-        assert_eq!(trouble(&unlimited, now), None);
-    }
-
-    #[test]
-    fn only_versions_before_githubs_minimum_are_old() {
-        for version in ["2.328.0", "1.999.9"] {
-            assert!(old_version(version).is_some(), "{version}");
-        }
-        for version in ["2.329.0", "2.1000.1", "3.0.0", "", "nightly"] {
-            assert_eq!(old_version(version), None, "{version}");
-        }
     }
 }

@@ -13,6 +13,7 @@
 mod calls;
 mod drive;
 mod event;
+mod fitness;
 mod health;
 mod leave;
 mod listening;
@@ -23,6 +24,7 @@ mod tenancy;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod wedged;
 
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ pub use self::event::{
 pub use self::silence::{Ages, Silences};
 use self::{
     calls::Calls, health::Condition, leave::Leaving, notice::Noticed, tenancy::Tenancy,
-    text::printable,
+    text::printable, wedged::Watch,
 };
 
 /// How far boot came.
@@ -81,6 +83,7 @@ pub struct Machine {
     leaving: Option<Leaving>,
     noticed: Noticed,
     condition: Condition,
+    watch: Watch,
     saved: Option<Saved>,
     errors: Vec<String>,
 }
@@ -115,6 +118,7 @@ impl Machine {
             leaving: None,
             noticed: Noticed::default(),
             condition: Condition::default(),
+            watch: Watch::default(),
             saved,
             errors: Vec::new(),
         }

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use proto::{
     agent_config::Times,
-    instance::{InstanceRecord, Secret},
+    instance::Secret,
     signal::Signal,
     state::{State, Transition},
     table::{Outcome, Table},
@@ -20,7 +20,7 @@ use proto::{
 
 use super::Wrong;
 use crate::{
-    lone::{ARN, INSTANCE, Lone},
+    lone::Lone,
     pool::{PATIENCE, Pool},
     yard::{aws::Call, clock, imds::access_key_of},
 };
@@ -56,25 +56,19 @@ const READ: f64 = 0.125e-6;
 /// The kernel counts processor time in these.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-struct World {
-    pool: Pool,
-    agent: std::path::PathBuf,
-    runner: std::path::PathBuf,
-}
+/// The pool, and the machine of the moment in it.
+struct World(Pool);
 
 /// Measures, and renders a Markdown table.
 ///
 /// # Errors
 ///
 /// When something is not as it must be; figures of such a run would mean nothing.
-pub async fn play(agent: &Path, runner: &Path) -> Result<String, Wrong> {
-    let pool = Pool::new(Duration::ZERO).await;
-    let world = World {
-        pool,
-        agent: agent.to_owned(),
-        runner: runner.to_owned(),
-    };
-    world.insert().await?;
+pub async fn play(agent: &Path) -> Result<String, Wrong> {
+    let mut pool = Pool::new(Duration::ZERO).await;
+    // It is started in folders of its own.
+    pool.binaries.agent = fs::canonicalize(agent)?;
+    let world = World(pool);
     let mut rows = Rows::default();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
     let size = fs::metadata(agent)?.len() as f64 / 1e6;
@@ -95,26 +89,28 @@ pub async fn play(agent: &Path, runner: &Path) -> Result<String, Wrong> {
     rows.add("label written to configure, s, p95", claims, 0.4);
     rows.add("label cleared to deregistration, s, p95", releases, 0.4);
     fs::write(machine.path("runner/job"), "")?;
-    world.step(&claim()).await?;
-    world.until("a job", |record| record.job.is_some()).await?;
-    let (reads, writes) = world.count(WINDOW).await;
-    rows.calls("running", reads, writes);
-    world.pool.yard.stop().await;
+    world.step(&machine, &claim()).await?;
+    machine
+        .until_record(&world.0, "a job", |record| record.job.is_some())
+        .await;
+    let (reads, writes) = world.count(&machine).await;
+    rows.calls("a running", reads, writes);
+    world.0.yard.stop().await;
     Ok(rows.0)
 }
 
 async fn machine_idle(world: &World, machine: &Lone, rows: &mut Rows) -> Result<(), Wrong> {
-    world.until_says(Signal::RemoveRegOk).await?;
+    world.until_says(machine, Signal::RemoveRegOk).await;
     let pid = machine.pid().ok_or("the agent ended")?;
     let before = ticks(pid)?;
-    let (reads, writes) = world.count(WINDOW).await;
+    let (reads, writes) = world.count(machine).await;
     let spent = (ticks(pid)? - before) / TICKS_PER_SECOND;
     rows.add(
         "processor while idle, %",
         100.0 * spent / WINDOW.as_secs_f64(),
         0.3,
     );
-    rows.calls("idle", reads, writes);
+    rows.calls("an idle", reads, writes);
     Ok(())
 }
 
@@ -136,37 +132,29 @@ fn release() -> Transition {
 }
 
 impl World {
-    async fn insert(&self) -> Result<(), Wrong> {
-        let mut record = InstanceRecord::example(State::Idle);
-        record.arn = ARN.to_owned().try_into()?;
-        record.threshold = Some(SystemClock.now() + Duration::from_hours(2));
-        self.pool.table.insert_instance(&record).await?;
-        Ok(())
-    }
-
     async fn machine(&self, times: Times) -> Lone {
-        let mut config = Lone::config(times);
-        "paddock-acme-widgets".clone_into(&mut config.table);
-        let user_data = userdata::render(&config, None).expect("it fits");
-        let aws = self.pool.yard.aws.url();
-        let mut machine = Lone::new(&self.agent, &self.runner, user_data, &aws).await;
+        let mut machine = Lone::of(&self.0, |config, record| {
+            config.times = times;
+            record.state = State::Idle;
+        })
+        .await;
         machine.replace_runner(RUNNER);
         machine.start(&[]);
         machine
     }
 
-    fn calls(&self, since: Timestamp) -> Vec<Call> {
-        let own = access_key_of(INSTANCE);
-        let mut calls = self.pool.yard.aws.calls();
+    fn calls(&self, machine: &Lone, since: Timestamp) -> Vec<Call> {
+        let own = access_key_of(machine.arn().id().as_str());
+        let mut calls = self.0.yard.aws.calls();
         calls.retain(|call| call.caller == own && call.at >= since);
         calls
     }
 
-    /// Reads and writes within that time.
-    async fn count(&self, window: Duration) -> (usize, usize) {
+    /// Reads and writes within the window.
+    async fn count(&self, machine: &Lone) -> (usize, usize) {
         let since = clock::now();
-        tokio::time::sleep(window).await;
-        let calls = self.calls(since);
+        tokio::time::sleep(WINDOW).await;
+        let calls = self.calls(machine, since);
         let of = |action| calls.iter().filter(|call| call.action == action).count();
         (of("GetItem"), of("UpdateItem"))
     }
@@ -183,7 +171,7 @@ impl World {
             .await;
         let deadline = Instant::now() + 10 * PATIENCE;
         loop {
-            let calls = self.calls(since);
+            let calls = self.calls(&machine, since);
             let beats = calls
                 .iter()
                 .filter(|call| call.action == "UpdateItem")
@@ -213,7 +201,7 @@ impl World {
             let machine = self.machine(Times::default()).await;
             let deadline = Instant::now() + PATIENCE;
             let beat = loop {
-                let calls = self.calls(started);
+                let calls = self.calls(&machine, started);
                 if let Some(beat) = calls.iter().find(|call| call.action == "UpdateItem") {
                     break beat.at;
                 }
@@ -233,9 +221,9 @@ impl World {
         let (mut claims, mut releases) = (Vec::new(), Vec::new());
         for _ in 0..TURNS {
             claims.push(self.until_started(machine, &claim(), "configure").await?);
-            self.until_says(Signal::RegOk).await?;
+            self.until_says(machine, Signal::RegOk).await;
             releases.push(self.until_started(machine, &release(), "remove").await?);
-            self.until_says(Signal::RemoveRegOk).await?;
+            self.until_says(machine, Signal::RemoveRegOk).await;
         }
         Ok((p95(claims), p95(releases)))
     }
@@ -248,7 +236,7 @@ impl World {
     ) -> Result<f64, Wrong> {
         let file = machine.path(&format!("runner/{mode}-started"));
         let _ = fs::remove_file(&file);
-        self.step(step).await?;
+        self.step(machine, step).await?;
         let written = clock::now();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -263,41 +251,19 @@ impl World {
         }
     }
 
-    async fn step(&self, step: &Transition) -> Result<(), Wrong> {
+    async fn step(&self, machine: &Lone, step: &Transition) -> Result<(), Wrong> {
         let change = step.change(SystemClock.now());
-        match self
-            .pool
-            .table
-            .change_instance(&ARN.to_owned().try_into()?, &change)
-            .await?
-        {
+        match self.0.table.change_instance(machine.arn(), &change).await? {
             Outcome::Applied(_) => Ok(()),
             Outcome::Conflict(record) => Err(format!("{step:?} of {record:?}").into()),
         }
     }
 
-    async fn until_says(&self, signal: Signal) -> Result<(), Wrong> {
-        self.until(&format!("{signal:?}"), |record| record.says(signal))
-            .await
-    }
-
-    async fn until(
-        &self,
-        what: &str,
-        holds: impl Fn(&InstanceRecord) -> bool,
-    ) -> Result<(), Wrong> {
-        let arn = ARN.to_owned().try_into()?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let record = self.pool.table.instance(&arn).await?;
-            if record.as_ref().is_some_and(&holds) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(format!("not {what}: {record:?}").into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    async fn until_says(&self, machine: &Lone, signal: Signal) {
+        let what = format!("{signal:?}");
+        machine
+            .until_record(&self.0, &what, |record| record.says(signal))
+            .await;
     }
 }
 
@@ -337,7 +303,7 @@ impl Rows {
         let price = reads * READ + writes * WRITE;
         let _ = writeln!(
             self.0,
-            "| AWS calls in an {state} hour | {reads:.0} reads, {writes:.0} writes, {price:.5} USD | | |"
+            "| AWS calls in {state} hour | {reads:.0} reads, {writes:.0} writes, {price:.5} USD | | |"
         );
     }
 }

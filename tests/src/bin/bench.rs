@@ -25,7 +25,7 @@ struct Arguments {
     /// Instead: provisions that race for idle machines, once for enough and once for too few.
     #[arg(long)]
     contention: bool,
-    /// Instead: one agent, what it costs its machine and how soon it notices. Takes three minutes.
+    /// Instead: one agent, what it costs its machine and how soon it notices. Takes four minutes.
     #[arg(long)]
     agent: bool,
     /// The agent to measure, such as the static one [default: the one just built].
@@ -67,7 +67,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Wrong> {
     ));
     if arguments.agent {
         let program = arguments.agent_binary.as_ref().unwrap_or(&binaries.agent);
-        line(&agent::play(program, &binaries.runner).await?);
+        line(&agent::play(program).await?);
         return Ok(true);
     }
     if arguments.contention {

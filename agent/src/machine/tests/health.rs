@@ -105,3 +105,78 @@ fn a_listener_that_falls_silent_is_noticed_and_a_busy_one_may_be() {
     story.pass(11.0);
     assert_eq!(reason(&story), None);
 }
+
+#[test]
+fn an_unfit_machine_is_not_registered_for_a_tenant_that_it_was_given_all_the_same() {
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.pass(35.0);
+    assert_eq!(reason(&story), None);
+    // It went wrong since the last look, and the claim comes before the next one.
+    story.vitals = full();
+    story.claim("77");
+    story.pass(0.3);
+    assert!(story.says(Signal::RegFailed), "{:?}", story.record);
+    assert!(story.detail().contains("MiB free"), "{}", story.detail());
+    assert_eq!(story.count(|e| matches!(e, Effect::Configure { .. })), 0);
+    story.release("77");
+    story.pass(0.3);
+    // Nothing was registered: it is cleaned all the same, and says how it is.
+    assert_eq!(story.count(|e| matches!(e, Effect::Remove(..))), 0);
+    story.happen(Event::Retired(Ok(())));
+    story.pass(0.3);
+    assert!(story.says(Signal::RemoveRegOk));
+    assert!(reason(&story).unwrap().contains("MiB free"));
+}
+
+#[test]
+fn a_machine_that_has_just_booted_may_take_a_moment_to_become_fit() {
+    let booting = |becomes_fit| {
+        let mut story = Story::new(Some(record(State::Created, Some("77"), 1)));
+        story.vitals.docker = Some("no such socket".into());
+        story.happen(Event::Booted(Ok("2.336.0".into())));
+        story.pass(15.0);
+        assert_eq!(story.count(|e| matches!(e, Effect::Configure { .. })), 0);
+        assert!(!story.says(Signal::RegFailed));
+        if becomes_fit {
+            story.vitals = Vitals::default();
+        }
+        story.pass(6.0);
+        story
+    };
+    let story = booting(true);
+    assert_eq!(story.count(|e| matches!(e, Effect::Configure { .. })), 1);
+    let story = booting(false);
+    assert!(story.says(Signal::RegFailed));
+    assert!(story.detail().contains("Docker does not answer"));
+    // Once it was fit there is nothing to wait for.
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.pass(5.0);
+    story.vitals.docker = Some("it died".into());
+    story.claim("77");
+    story.pass(0.3);
+    assert!(story.says(Signal::RegFailed));
+}
+
+#[test]
+fn a_drained_machine_takes_no_tenant_and_one_that_is_taken_back_does() {
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.vitals.drained = true;
+    story.pass(11.0);
+    assert!(reason(&story).unwrap().contains("drains"));
+    story.claim("77");
+    story.pass(0.3);
+    assert!(
+        story.detail().contains("an operator drains"),
+        "{}",
+        story.detail()
+    );
+    story.release("77");
+    story.pass(0.3);
+    story.happen(Event::Retired(Ok(())));
+    story.vitals.drained = false;
+    story.pass(11.0);
+    assert_eq!(reason(&story), None);
+    story.claim("78");
+    story.pass(0.3);
+    assert_eq!(story.count(|e| matches!(e, Effect::Configure { .. })), 1);
+}

@@ -1,4 +1,7 @@
-//! The agent under systemd: what its unit says, what the watchdog hears, what the journal keeps.
+//! The agent under systemd: what its unit says, what the watchdog hears, what the journal keeps; and
+//! what it makes of a runner that does odd things.
+
+mod runner;
 
 use std::{
     fs,
@@ -9,15 +12,11 @@ use std::{
 };
 
 use proto::{
-    agent_config::Times,
-    ids::Label,
-    instance::InstanceRecord,
-    state::State,
-    table::Table,
-    time::{Clock, SystemClock},
+    agent_config::AgentConfig,
+    instance::{InstanceRecord, Secret},
 };
 use tests::{
-    lone::{ARN, INSTANCE, Lone},
+    lone::Lone,
     pool::{PATIENCE, Pool},
     yard::aws::{Fault, FaultKind},
 };
@@ -39,7 +38,7 @@ fn systemd_understands_the_unit() {
             "this test needs Debian's package systemd; root installs it"
         );
     }
-    let unit = include_str!("../../packaging/systemd/paddock-agent.service");
+    let unit = include_str!("../../../packaging/systemd/paddock-agent.service");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("paddock-agent.service");
     // The program is not installed here.
@@ -92,25 +91,20 @@ impl Heard {
 }
 
 /// A machine of a pool, whose record bears a label.
-async fn machine(pool: &Pool, label: &str) -> Lone {
-    let mut config = Lone::config(Times::default());
-    "paddock-acme-widgets".clone_into(&mut config.table);
-    let user_data = userdata::render(&config, None).expect("it fits");
-    let mut record = InstanceRecord::example(State::Created);
-    record.arn = ARN.to_owned().try_into().expect("an ARN");
-    record.label = Some(label.parse::<Label>().expect("a label"));
-    record.generation = 3;
-    record.threshold = Some(SystemClock.now() + Duration::from_mins(5));
-    pool.table.insert_instance(&record).await.expect("written");
-    let binaries = &pool.binaries;
-    let aws = pool.yard.aws.url();
-    Lone::new(&binaries.agent, &binaries.runner, user_data, &aws).await
+async fn machine(pool: &Pool, change: impl FnOnce(&mut AgentConfig, &mut InstanceRecord)) -> Lone {
+    Lone::of(pool, |config, record| {
+        record.label = Some("77".parse().expect("a label"));
+        record.token = Some(Secret::new("register"));
+        record.generation = 3;
+        change(config, record);
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watchdog_hears_of_progress_alone() {
     let pool = Pool::new(Duration::ZERO).await;
-    let mut machine = machine(&pool, "77").await;
+    let mut machine = machine(&pool, |_, _| ()).await;
     let path = machine.path("notify");
     let systemd = Heard::at(&path);
     let notify = path.display().to_string();
@@ -152,7 +146,7 @@ async fn every_line_in_the_journal_tells_whose_machine_it_is() {
         return;
     }
     let pool = Pool::new(Duration::ZERO).await;
-    let machine = machine(&pool, "77").await;
+    let machine = machine(&pool, |_, record| record.token = None).await;
     let path = machine.path("journal");
     let journal = Heard::at(&path);
     // The address of the journal is fixed, so the agent gets another /run.
@@ -181,7 +175,7 @@ async fn every_line_in_the_journal_tells_whose_machine_it_is() {
         })
         .await;
     for (name, value) in [
-        ("INSTANCE", INSTANCE),
+        ("INSTANCE", machine.arn().id().as_str()),
         ("LABEL", "77"),
         ("GENERATION", "3"),
         ("SYSLOG_IDENTIFIER", "paddock-agent"),
