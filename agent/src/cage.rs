@@ -52,7 +52,13 @@ impl Cage {
         if self.systemd {
             let slice = format!("--slice={}", self.slice);
             let options = ["--scope", "--quiet", "--collect", &slice];
-            let limits = ["--property=TasksMax=infinity", "--"];
+            // Delegated, a scope lives on when the kernel takes one of its processes for want of
+            // memory: newer versions of systemd would stop all of it.
+            let limits = [
+                "--property=TasksMax=infinity",
+                "--property=Delegate=yes",
+                "--",
+            ];
             return [SYSTEMD_RUN]
                 .into_iter()
                 .chain(options)

@@ -140,13 +140,24 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o1777)).unwrap();
 }
 
-/// A file of the user's in a spool that root keeps, and what it takes to have that folder.
-fn spool(folder: &str, name: &str, owner: &Someone) -> PathBuf {
-    fs::create_dir_all(folder).unwrap();
-    let file = Path::new(folder).join(name);
-    fs::write(&file, "* * * * * harm\n").unwrap();
-    owner.own(&file);
-    file
+/// A file of the user's in a spool that root keeps. Dropped, it is gone, whatever became of it.
+struct Spool(PathBuf);
+
+impl Spool {
+    fn new(folder: &str, name: &str, owner: &Someone) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let spool = Self(Path::new(folder).join(name));
+        fs::write(&spool.0, "* * * * * harm\n").unwrap();
+        owner.own(&spool.0);
+        spool
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // Cleaned, if all is well.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// One run: claims, runs the job, releases; answers with what the job told, each in a file.
@@ -230,13 +241,13 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
         fs::write(life.path("docker-state").join(folder).join("left"), "").unwrap();
     }
     let spools = [
-        spool("/var/spool/cron/crontabs", &someone.0.name, &someone),
-        spool(
+        Spool::new("/var/spool/cron/crontabs", &someone.0.name, &someone),
+        Spool::new(
             "/var/spool/cron/atjobs",
             &format!("a-{}", someone.0.name),
             &someone,
         ),
-        spool("/var/lib/systemd/linger", &someone.0.name, &someone),
+        Spool::new("/var/lib/systemd/linger", &someone.0.name, &someone),
     ];
     let hostile = format!("{HOSTILE}\nset look\n{LOOK}\necho >~/../seen/hostile");
     let hostile = serve(&life, "72", &hostile, "hostile").await;
@@ -255,7 +266,7 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
     }
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;
     for spool in spools {
-        assert!(!spool.exists(), "{}", spool.display());
+        assert!(!spool.0.exists(), "{}", spool.0.display());
     }
     for folder in ["containers", "networks", "volumes"] {
         let left = fs::read_dir(life.path("docker-state").join(folder)).unwrap();

@@ -31,7 +31,12 @@ use tokio::process::{Child, Command};
 use crate::{
     binaries::Binaries,
     pool::{PATIENCE, Pool},
-    yard::{aws::Launch, clock, imds::Imds},
+    yard::{
+        aws::Launch,
+        clock,
+        imds::Imds,
+        machines::{forget_control_group, processes::Mark},
+    },
 };
 
 /// Ids of this process's machines: an agent takes what bears its machine's id for its own.
@@ -92,6 +97,15 @@ pub struct Lone {
     program: PathBuf,
     agent: Option<Child>,
     started: Option<Timestamp>,
+}
+
+impl Drop for Lone {
+    /// A runner outlives its agent, and a machine takes all of it along.
+    fn drop(&mut self) {
+        let id = self.arn.id().as_str();
+        Mark::machine(id).kill_all();
+        forget_control_group(id);
+    }
 }
 
 #[expect(clippy::missing_panics_doc, reason = "a test's kit: its type says so")]
@@ -204,6 +218,8 @@ impl Lone {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
+            // The runner and its jobs inherit it.
+            .env("PADDOCK_YARD_MACHINE", self.arn.id().as_str())
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url())
             .env("AWS_ENDPOINT_URL", &self.aws)
             .env("PADDOCK_STATE_DIR", self.path("state"))

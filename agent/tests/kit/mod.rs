@@ -33,6 +33,19 @@ pub(crate) struct Life {
 impl Drop for Life {
     /// A machine that is gone takes its kernel's memory along; this one's kernel is the test's.
     fn drop(&mut self) {
+        // What a test that failed has left running.
+        let mark = format!("PADDOCK_MACHINE={}", self.arn.id());
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let marked = environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == mark.as_bytes());
+            if let Some(pid) = entry.file_name().to_str().filter(|_| marked) {
+                let _ = std::process::Command::new("kill")
+                    .args(["-KILL", pid])
+                    .status();
+            }
+        }
         let slice = format!("paddock_{}.slice", self.arn.id().as_str().replace('-', ""));
         for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
             // There is none unless the agent could make one.

@@ -3,7 +3,8 @@
 mod accounts;
 mod act;
 mod action;
+mod booted;
+mod debian;
 mod iam;
 mod packages;
-mod upgrade;
 mod workflows;

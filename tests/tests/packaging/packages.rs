@@ -16,22 +16,20 @@ use tests::{
     tools::{Tools, run},
 };
 
-pub(crate) fn root() -> PathBuf {
+use super::debian::{Debian, text};
+
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn text(command: &mut Command) -> String {
-    String::from_utf8(run(command).expect("it succeeds")).expect("text")
-}
-
 /// A workspace that the packagers understand.
-pub(crate) struct Stage {
+pub(super) struct Stage {
     folder: tempfile::TempDir,
     tools: Tools,
 }
 
 impl Stage {
-    pub(crate) fn new(version: &str) -> Self {
+    pub(super) fn new(version: &str) -> Self {
         let tools = Tools::packaging().expect("the tools");
         let binaries = Binaries::build().expect("the programs build");
         let folder = tempfile::tempdir().expect("a folder");
@@ -58,7 +56,7 @@ impl Stage {
         Self { folder, tools }
     }
 
-    pub(crate) fn deb(&self) -> PathBuf {
+    pub(super) fn deb(&self) -> PathBuf {
         let deb = self.folder.path().join("agent.deb");
         run(Command::new(self.tools.program("cargo-deb"))
             .current_dir(self.folder.path().join("agent"))
@@ -129,92 +127,6 @@ fn the_rpm_package_is_whole() {
     }
 }
 
-/// A Debian of its own, in a folder.
-pub(crate) struct Debian {
-    folder: tempfile::TempDir,
-}
-
-impl Debian {
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let release = fs::read_to_string("/etc/os-release").expect("an operating system");
-        let suite = release
-            .lines()
-            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-            .expect("a Debian or one of its kin");
-        let mirrors = text(Command::new("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI)",
-            "Identifier: Packages",
-            &format!("Suite: {suite}"),
-        ]));
-        let mirror = mirrors.lines().next().unwrap_or_default();
-        run(Command::new("debootstrap")
-            .args(["--variant=minbase", "--include=systemd,ca-certificates"])
-            .arg(suite)
-            .arg(folder.path())
-            .args((!mirror.is_empty()).then_some(mirror)))
-        .expect("a Debian");
-        let debian = Self { folder };
-        // systemd does not run here: this notes what the package's scripts ask of it. Which units
-        // are enabled the real one knows from its files.
-        debian.run("mv /bin/systemctl /bin/systemctl.real && mkdir -p /run/systemd/system");
-        debian.write("/bin/systemctl", SYSTEMCTL);
-        debian.run("chmod +x /bin/systemctl");
-        debian
-    }
-
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path.trim_start_matches('/'))
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        fs::write(self.at(path), text).expect("written");
-    }
-
-    fn run(&self, script: &str) -> String {
-        // With a /proc of its own, which goes when the last process does.
-        let mut chroot = Command::new("unshare");
-        chroot.args(["--mount", "--pid", "--fork"]);
-        chroot.arg(format!("--mount-proc={}", self.at("/proc").display()));
-        text(
-            chroot
-                .arg("chroot")
-                .arg(self.folder.path())
-                .args(["/bin/sh", "-ec", script])
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .env(
-                    "PATH",
-                    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                ),
-        )
-    }
-
-    pub(crate) fn install(&self, deb: &Path) {
-        fs::copy(deb, self.at("/agent.deb")).expect("copied");
-        self.run("apt-get install --yes --no-install-recommends /agent.deb");
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        self.at(path).symlink_metadata().is_ok()
-    }
-
-    /// What was asked of systemd for the agent's unit since the last question.
-    pub(crate) fn asked_of_systemd(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.at("/systemctl.log")).unwrap_or_default();
-        self.write("/systemctl.log", "");
-        let lines = log.lines().filter(|line| line.contains("paddock-agent"));
-        let verbs = lines.filter_map(|line| {
-            let mut words = line.split(' ').filter(|word| !word.starts_with('-'));
-            words.next().map(str::to_owned)
-        });
-        verbs
-            .filter(|verb| ["start", "stop", "restart"].contains(&verb.as_str()))
-            .collect()
-    }
-}
-
 const SYSTEMCTL: &str = r#"#!/bin/sh
 echo "$*" >> /systemctl.log
 for word; do
@@ -223,18 +135,37 @@ done
 exec systemctl.real --root=/ "$@"
 "#;
 
+/// What was asked of systemd for the agent's unit since the last question.
+fn asked_of_systemd(debian: &Debian) -> Vec<String> {
+    let log = fs::read_to_string(debian.at("/systemctl.log")).unwrap_or_default();
+    debian.write("/systemctl.log", "");
+    let lines = log.lines().filter(|line| line.contains("paddock-agent"));
+    let verbs = lines.filter_map(|line| {
+        let mut words = line.split(' ').filter(|word| !word.starts_with('-'));
+        words.next().map(str::to_owned)
+    });
+    verbs
+        .filter(|verb| ["start", "stop", "restart"].contains(&verb.as_str()))
+        .collect()
+}
+
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/paddock-agent.service";
 
 #[test]
 #[ignore = "two minutes, as root, with debootstrap: .ci/run does it"]
 fn the_debian_package_installs_upgrades_and_goes() {
     let debian = Debian::new();
+    // systemd does not run here: this notes what the package's scripts ask of it. Which units are
+    // enabled the real one knows from its files.
+    debian.run("mv /bin/systemctl /bin/systemctl.real && mkdir -p /run/systemd/system");
+    debian.write("/bin/systemctl", SYSTEMCTL);
+    debian.run("chmod +x /bin/systemctl");
     debian.install(&Stage::new("1.0.0").deb());
     for file in FILES {
         assert!(debian.exists(file), "{file}");
     }
     assert!(debian.exists(WANTED), "it is enabled");
-    assert_eq!(debian.asked_of_systemd(), ["start"]);
+    assert_eq!(asked_of_systemd(&debian), ["start"]);
     let version = debian.run("paddock-agent --version");
     assert!(version.starts_with("agent "), "{version}");
     let runner: u32 = debian.run("id -u runner").trim().parse().expect("an id");
@@ -247,13 +178,13 @@ fn the_debian_package_installs_upgrades_and_goes() {
     // An upgrade restarts the agent, and never stops it: a job goes on beside it.
     debian.run("mkdir -p /var/lib/paddock && touch /var/lib/paddock/state");
     debian.install(&Stage::new("1.1.0").deb());
-    assert_eq!(debian.asked_of_systemd(), ["restart"]);
+    assert_eq!(asked_of_systemd(&debian), ["restart"]);
     let unit = fs::read_to_string(debian.at("/lib/systemd/system/paddock-agent.service"));
     assert!(unit.expect("a unit").contains("\nKillMode=process\n"));
     assert!(debian.exists(WANTED) && debian.exists("/var/lib/paddock/state"));
 
     debian.run("apt-get remove --yes paddock-agent");
-    assert_eq!(debian.asked_of_systemd(), ["stop"]);
+    assert_eq!(asked_of_systemd(&debian), ["stop"]);
     for file in FILES.iter().chain(&["/usr/bin/paddock-agent"]) {
         assert!(!debian.exists(file), "{file}");
     }

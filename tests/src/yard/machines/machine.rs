@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::folder::Folder;
 use super::processes::Mark;
-use super::{Cloud, Settings};
+use super::{Cloud, Settings, forget_control_group};
 use crate::yard::aws::Launch;
 use crate::yard::imds::Imds;
 
@@ -101,22 +101,13 @@ impl Machine {
         let mark = Mark::machine(&self.launch.id);
         // Scanning /proc blocks; when the runtime is going down, the yard's end kills all.
         let _ = tokio::task::spawn_blocking(move || mark.kill_all()).await;
-        self.forget_control_group();
+        forget_control_group(&self.launch.id);
         self.imds.stop();
         self.set(|pulse| {
             pulse.phase = last;
             pulse.pid = None;
         });
         cloud.machine_stopped(&self.launch.id);
-    }
-
-    /// A machine that is gone takes its kernel's memory along; this one's kernel is the yard's.
-    fn forget_control_group(&self) {
-        let slice = format!("paddock_{}.slice", self.launch.id.replace('-', ""));
-        for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-            // There is none unless the agent could make one.
-            let _ = std::fs::remove_dir(std::path::Path::new(root).join(&slice));
-        }
     }
 
     async fn switched_off(&self) {

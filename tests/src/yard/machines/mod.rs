@@ -12,7 +12,7 @@ pub(crate) mod watchdog;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -291,6 +291,15 @@ impl Managed for Machines {
     fn run(&self, id: String, script: String) -> BoxFuture<'static, Option<Printed>> {
         let machines = self.clone();
         async move { machines.script(&id, &script).await }.boxed()
+    }
+}
+
+/// A machine that is gone takes its kernel's memory along; this one's kernel is the yard's.
+pub(crate) fn forget_control_group(id: &str) {
+    let slice = format!("paddock_{}.slice", id.replace('-', ""));
+    for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        // There is none unless the agent could make one.
+        let _ = std::fs::remove_dir(Path::new(root).join(&slice));
     }
 }
 
