@@ -162,16 +162,12 @@ async fn destroy_takes_down_all_and_nothing_else() {
     assert_eq!((pool.alive(), standing(&pool).await), (2, whole));
 
     // A queue that will not go: all else is gone, and the table stays for the next try.
-    pool.yard.aws.inject(Fault {
-        service: "sqs".to_owned(),
-        action: "DeleteQueue".to_owned(),
-        caller: "*".to_owned(),
-        kind: FaultKind::Error {
-            status: 403,
-            code: "AccessDeniedException".to_owned(),
-        },
-        count: 1,
-    });
+    let denied = FaultKind::Error {
+        status: 403,
+        code: "AccessDeniedException".to_owned(),
+    };
+    let fault = Fault::new("sqs", "DeleteQueue", denied);
+    pool.yard.aws.inject(fault);
     let step = operate(&pool, "destroy", &["--yes", "--force"]).await;
     assert_eq!(step.code, 3, "{}", step.log);
     assert!(

@@ -223,7 +223,12 @@ async fn end(
     };
     match world.table.put_provision(&closed).await {
         Ok(Outcome::Applied(_)) => Ok(None),
-        Ok(Outcome::Conflict(Some(current))) if !current.phase.is_open() => Ok(None),
+        Ok(Outcome::Conflict(Some(current)))
+            if matches!(current.phase, Phase::Released | Phase::RolledBack) =>
+        {
+            Ok(None)
+        }
+        // Also when it was just committed: a release would look for machines that have ended.
         Ok(Outcome::Conflict(Some(current))) if current.started_at == record.started_at => {
             Ok(Some(current))
         }

@@ -15,9 +15,11 @@
 
 pub mod aws;
 pub mod clock;
+mod faults;
 pub mod github;
 pub mod imds;
 pub mod machines;
+mod wire;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use aws::Aws;
+pub use faults::{Fault, FaultKind};
 use github::GitHub;
 use machines::processes::Mark;
 use machines::watchdog::Watchdog;

@@ -216,7 +216,7 @@ async fn releases_bound_their_patience_and_do_not_mind_each_other() {
     .await;
     let step = pool
         .run(142)
-        .step("release", &[("release-timeout-sec", "1")])
+        .step("release", &[("release-timeout-sec", "5")])
         .await
         .expect("it runs");
     assert_eq!(step.code, 0, "{}", step.log);

@@ -134,7 +134,7 @@ async fn only_what_was_asked_for_is_claimed_and_the_rest_stays_for_others() {
 async fn a_reused_machine_that_falls_silent_is_replaced() {
     let pool = Pool::new(Duration::ZERO).await;
     warm(&pool, 531, "2").await;
-    pool.hurry(|parameters| parameters.claim_timeout_sec = 2)
+    pool.hurry(|parameters| parameters.claim_timeout_sec = 10)
         .await;
     let silent = idle(&pool).await.id().to_string();
     assert!(pool.yard.machines.kill_agent(&silent, Signal::SIGSTOP));

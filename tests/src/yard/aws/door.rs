@@ -18,12 +18,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::clock;
+use super::super::{
+    clock,
+    faults::{Fault, FaultKind, Faults},
+    wire::{Cut, CuttableListener},
+};
 use super::MachineEvent;
 use super::calls::Call;
 use super::dynamodb::Dynamodb;
 use super::ec2::{Ec2, InstanceView};
-use super::faults::{Fault, FaultKind, Faults};
 use super::iam::{Granted, Iam};
 use super::secrets::{SecretKind, Secrets};
 use super::service::Request;
@@ -32,7 +35,6 @@ use super::sqs::Sqs;
 use super::ssm::{Managed, Ssm};
 use super::sts;
 use super::upstream::Upstream;
-use super::wire::{Cut, CuttableListener};
 
 /// No call of the services here is larger.
 const MAX_BODY: usize = 16 << 20;
@@ -123,6 +125,10 @@ impl Door {
         self.desk().faults.add(fault);
     }
 
+    pub(super) fn faults_met(&self) -> usize {
+        self.desk().faults.met()
+    }
+
     /// Serves until `shutdown`, then until the last answer is out.
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
         let router = Router::new().fallback(receive).with_state(self);
@@ -150,19 +156,34 @@ impl Door {
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
+        let Some(fault) = fault else {
+            return Outcome::Answered(self.backend.answer(request).await);
+        };
         match fault {
-            None => Outcome::Answered(self.backend.answer(request).await),
-            Some(FaultKind::Error { status, code }) => {
+            FaultKind::Error { status, code } => {
+                self.desk().faults.note();
                 let status =
                     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Outcome::Answered(request.refuse(status, &code, "a test asked for this error"))
             }
-            Some(FaultKind::CutBeforeApplying) => Outcome::Cut,
-            Some(FaultKind::CutAfterApplying) => {
-                self.backend.answer(request).await;
+            FaultKind::CutBeforeApplying => {
+                self.desk().faults.note();
                 Outcome::Cut
             }
-            Some(FaultKind::Hang) => std::future::pending().await,
+            FaultKind::CutAfterApplying => {
+                self.backend.answer(request).await;
+                self.desk().faults.note();
+                Outcome::Cut
+            }
+            FaultKind::Hang => {
+                self.desk().faults.note();
+                std::future::pending().await
+            }
+            FaultKind::HangAfterApplying => {
+                self.backend.answer(request).await;
+                self.desk().faults.note();
+                std::future::pending().await
+            }
         }
     }
 }

@@ -22,7 +22,6 @@ mod catalogue;
 mod door;
 mod dynamodb;
 mod ec2;
-mod faults;
 mod form;
 mod forward;
 pub mod iam;
@@ -33,7 +32,6 @@ mod sqs;
 mod ssm;
 mod sts;
 mod upstream;
-mod wire;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -46,10 +44,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use super::faults::{Fault, FaultKind};
 pub use calls::Call;
 pub use capacity::Capacity;
 pub use ec2::{InstanceState, InstanceView};
-pub use faults::{Fault, FaultKind};
 pub use secrets::SecretKind;
 pub use settings::Settings;
 pub use ssm::{Managed, Printed};
@@ -198,6 +196,11 @@ impl Aws {
     /// Lets the next matching calls go wrong.
     pub fn inject(&self, fault: Fault) {
         self.inner.door.inject(fault);
+    }
+
+    /// How many calls have gone wrong as a test asked.
+    pub fn faults_met(&self) -> usize {
+        self.inner.door.faults_met()
     }
 
     /// Closes the listeners, cuts what is under way and waits for the end.

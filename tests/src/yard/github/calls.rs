@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, Request, State};
+use axum::extract::{ConnectInfo, OriginalUri, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use super::rest::Problem;
 use super::shared::Shared;
-use crate::yard::clock;
+use crate::yard::wire::Cut;
+use crate::yard::{FaultKind, clock, faults};
 
 /// One REST call that was answered.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ impl IntoResponse for Fault {
 pub(super) struct Faults {
     /// Answers for the next calls, one each.
     pub(super) next: VecDeque<Fault>,
+    /// Calls that go wrong in other ways.
+    pub(super) chosen: faults::Faults,
     /// Every call is delayed by this.
     pub(super) latency: Duration,
     /// Nothing works, for runners neither.
@@ -83,14 +86,17 @@ pub(super) async fn record(
         .map_or(request.uri(), |OriginalUri(whole)| whole)
         .path_and_query()
         .map_or_else(String::new, ToString::to_string);
-    let (latency, fault) = shared.quietly(|state| {
+    let (latency, fault, chosen) = shared.quietly(|state| {
         let faults = &mut state.faults;
-        (faults.latency, faults.next.pop_front())
+        let action = format!("{method} {path}");
+        let chosen = faults.chosen.take("github", &action, "");
+        (faults.latency, faults.next.pop_front(), chosen)
     });
     tokio::time::sleep(latency).await;
-    let response = match fault {
-        Some(fault) => fault.into_response(),
-        None => next.run(request).await,
+    let response = match (chosen, fault) {
+        (Some(kind), _) => go_wrong(kind, &shared, request, next).await,
+        (None, Some(fault)) => fault.into_response(),
+        (None, None) => next.run(request).await,
     };
     let status = response.status().as_u16();
     shared.quietly(|state| {
@@ -102,6 +108,44 @@ pub(super) async fn record(
         });
     });
     response
+}
+
+/// Lets a call go wrong in the way that was asked for.
+async fn go_wrong(kind: FaultKind, shared: &Shared, request: Request, next: Next) -> Response {
+    let cut = request.extensions().get::<ConnectInfo<Cut>>().cloned();
+    let note = || shared.quietly(|state| state.faults.chosen.note());
+    let severed = || {
+        note();
+        if let Some(ConnectInfo(cut)) = cut {
+            cut.cut();
+        }
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    };
+    match kind {
+        FaultKind::Error { status, code: _ } => {
+            note();
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let mut fault = Fault::from(status);
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                fault.headers.push(("retry-after", "1".to_owned()));
+            }
+            fault.into_response()
+        }
+        FaultKind::CutBeforeApplying => severed(),
+        FaultKind::CutAfterApplying => {
+            next.run(request).await;
+            severed()
+        }
+        FaultKind::Hang => {
+            note();
+            std::future::pending().await
+        }
+        FaultKind::HangAfterApplying => {
+            next.run(request).await;
+            note();
+            std::future::pending().await
+        }
+    }
 }
 
 /// Answers 503 while GitHub is down.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 
 use super::shared::Overdue;
 use super::{Call, Conclusion, Fault, GitHub, Job, JobId, JobView, RunView, RunnerView, Status};
+use crate::yard::faults;
 
 impl GitHub {
     /// The personal access token that the REST API accepts.
@@ -151,6 +152,16 @@ impl GitHub {
     pub fn fail_next_with(&self, fault: Fault) {
         self.shared
             .quietly(|state| state.faults.next.push_back(fault));
+    }
+
+    /// Lets the next matching REST calls go wrong.
+    pub fn inject(&self, fault: faults::Fault) {
+        self.shared.quietly(|state| state.faults.chosen.add(fault));
+    }
+
+    /// How many calls have gone wrong as [`Self::inject`] asked.
+    pub fn faults_met(&self) -> usize {
+        self.shared.quietly(|state| state.faults.chosen.met())
     }
 
     /// Delays every REST call.

@@ -45,6 +45,8 @@ pub use wire::{Conclusion, JobId};
 
 use shared::Shared;
 
+use super::wire::{Cut, CuttableListener};
+
 /// How often time alone may change something: an expired pickup, a silent runner.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -110,13 +112,14 @@ impl GitHub {
             .nest("/api/v3", rest::router(&shared))
             .merge(download::router())
             .nest("/_runner", runner_api::router(&shared))
-            .with_state(Arc::clone(&shared));
+            .with_state(Arc::clone(&shared))
+            .into_make_service_with_connect_info::<Cut>();
         tokio::spawn(stopped.clone().run_until_cancelled_owned({
             let shared = Arc::clone(&shared);
             async move {
                 // Cancelled by being dropped: both halves hold nothing of their own.
                 tokio::select! {
-                    result = axum::serve(listener, app).into_future() => {
+                    result = axum::serve(CuttableListener(listener), app).into_future() => {
                         tracing::error!(?result, "the yard's GitHub ended");
                     }
                     () = sweep(&shared) => {}

@@ -1,18 +1,20 @@
-//! Faults that a test asks for, applied at the front door.
+//! Faults that a test asks for, applied where calls come in.
 
 use wildmatch::WildMatch;
 
 /// Calls that shall go wrong.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// `dynamodb`, `sqs`, `ec2`, `sts`; `*` wildcards.
+    /// `dynamodb`, `sqs`, `ec2`, `sts`, `github`; `*` wildcards.
     pub service: String,
-    /// Such as `CreateFleet`; `*` wildcards.
+    /// Such as `CreateFleet` or `GET /repos/acme/widgets`; `*` wildcards.
     pub action: String,
     /// The access key id of the unlucky; `*` wildcards.
     pub caller: String,
     /// What happens to them.
     pub kind: FaultKind,
+    /// How many calls are spared before.
+    pub spared: u32,
     /// How many calls are hit.
     pub count: u32,
 }
@@ -33,6 +35,8 @@ pub enum FaultKind {
     CutAfterApplying,
     /// Nothing is done and no answer comes.
     Hang,
+    /// The call takes effect and no answer comes.
+    HangAfterApplying,
 }
 
 impl Fault {
@@ -43,6 +47,7 @@ impl Fault {
             action: action.to_owned(),
             caller: "*".to_owned(),
             kind,
+            spared: 0,
             count: 1,
         }
     }
@@ -51,6 +56,13 @@ impl Fault {
     #[must_use]
     pub fn times(mut self, count: u32) -> Self {
         self.count = count;
+        self
+    }
+
+    /// Not the first calls, but those after so many.
+    #[must_use]
+    pub fn after(mut self, spared: u32) -> Self {
+        self.spared = spared;
         self
     }
 
@@ -70,23 +82,40 @@ impl Fault {
 
 /// The faults still to come, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    open: Vec<Fault>,
+    met: usize,
+}
 
 impl Faults {
     pub(super) fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
+        self.open.push(fault);
     }
 
     /// The fault that this call meets, used up once.
     pub(super) fn take(&mut self, service: &str, action: &str, caller: &str) -> Option<FaultKind> {
         let met = self
-            .0
+            .open
             .iter_mut()
             .find(|fault| fault.count > 0 && fault.hits(service, action, caller))?;
+        if met.spared > 0 {
+            met.spared -= 1;
+            return None;
+        }
         met.count -= 1;
         let kind = met.kind.clone();
-        self.0.retain(|fault| fault.count > 0);
+        self.open.retain(|fault| fault.count > 0);
         Some(kind)
+    }
+
+    /// A fault has had its effect.
+    pub(super) fn note(&mut self) {
+        self.met += 1;
+    }
+
+    /// How many have had their effect.
+    pub(super) fn met(&self) -> usize {
+        self.met
     }
 }
 
@@ -103,5 +132,8 @@ mod tests {
         assert_eq!(fleet(&mut faults), Some(FaultKind::Hang));
         assert_eq!(fleet(&mut faults), Some(FaultKind::Hang));
         assert_eq!(fleet(&mut faults), None);
+        faults.add(Fault::new("ec2", "*", FaultKind::Hang).after(1));
+        assert_eq!(fleet(&mut faults), None);
+        assert_eq!(fleet(&mut faults), Some(FaultKind::Hang));
     }
 }
