@@ -29,6 +29,8 @@ pub struct PortError {
 /// A message that is ours for a while. It comes back to others when the lease ends.
 #[derive(Clone, Debug)]
 pub struct Lease {
+    /// The message, however often it is delivered.
+    pub id: String,
     /// The raw body.
     pub body: String,
     /// What deletes the message or gives it back.

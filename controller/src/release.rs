@@ -21,9 +21,10 @@ use proto::{
     table::TableError,
 };
 
+pub use self::look::{Verdict, judge};
 use self::{
     act::{Freed, end, free, hand_tokens, pool},
-    look::{Verdict, judge, worn_out},
+    look::worn_out,
 };
 use crate::{
     backoff::Looks,

@@ -7,7 +7,6 @@ pub mod contract;
 pub mod lone;
 pub mod ministack;
 pub mod pool;
-#[cfg(feature = "simulation")]
 pub mod sim;
 pub mod story;
 pub mod tools;

@@ -39,6 +39,7 @@ pub use self::event::{
     Answer, Call, Disk, Effect, Event, ListenerId, Notices, Now, Said, Saved, Tenant, Vitals,
 };
 pub use self::silence::{Ages, Silences};
+pub use self::tenancy::tenant_of;
 use self::{
     calls::Calls, health::Condition, leave::Leaving, notice::Noticed, tenancy::Tenancy,
     text::printable, wedged::Watch,

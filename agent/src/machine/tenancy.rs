@@ -72,7 +72,7 @@ pub(super) struct Tenancy {
 
 /// For whom the record says that this machine is: the label, and the generation in which it was
 /// given to it. A commit counts the generation up and leaves the tenant as it is.
-pub(super) fn tenant_of(record: &InstanceRecord) -> Option<(&Label, u64)> {
+pub fn tenant_of(record: &InstanceRecord) -> Option<(&Label, u64)> {
     let label = record.label.as_ref()?;
     match record.state {
         State::Created | State::Claimed => Some((label, record.generation)),

@@ -122,6 +122,7 @@ impl Pool for SqsPool {
         Ok(leases
             .filter_map(|message| {
                 Some(Lease {
+                    id: message.message_id?,
                     body: message.body.unwrap_or_default(),
                     handle: message.receipt_handle?,
                 })

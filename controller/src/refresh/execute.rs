@@ -9,6 +9,7 @@ use proto::{
     message::PoolMessage,
     time::Time,
 };
+use tokio::sync::mpsc;
 
 use super::{
     ClassSpec, Failed, RefreshPorts, RefreshSettings, StepError, content_hash, ending,
@@ -84,6 +85,7 @@ impl<'a> Execution<'a> {
             }
         }
         failed.extend(ending::end(self.ports, &self.home, &endings, out).await);
+        let (said, mut heard) = mpsc::unbounded_channel();
         let giving = releases.into_iter().map(async |(step, run)| {
             let given = over::give_back(
                 self.ports,
@@ -91,11 +93,15 @@ impl<'a> Execution<'a> {
                 &self.home,
                 &self.config,
                 run,
+                &said,
             )
             .await;
             Some((Failed::Step(Box::new(step.clone())), given.err()?))
         });
         failed.extend(join_all(giving).await.into_iter().flatten());
+        while let Ok(line) = heard.try_recv() {
+            out(&line);
+        }
         // After the endings: the messages of what has just ended are stale too.
         for step in sweeps {
             if let Err(error) = self.sweep(step).await {

@@ -140,7 +140,11 @@ impl Pool for Fakes {
                 let handle = format!("handle-{}", world.leased.len());
                 let body = message.body();
                 world.leased.insert(handle.clone(), message);
-                Lease { body, handle }
+                Lease {
+                    id: handle.clone(),
+                    body,
+                    handle,
+                }
             };
             messages.into_iter().map(lease).collect()
         })

@@ -7,6 +7,7 @@ use proto::{
     config::Config,
     ids::{Home, PoolName, RunId},
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{RefreshPorts, StepError};
 use crate::{output::Console, release::release, settings::run::ReleaseSettings, world::World};
@@ -14,13 +15,14 @@ use crate::{output::Console, release::release, settings::run::ReleaseSettings, w
 /// No job runs there any more: a machine that does not come clean within this is broken.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Releases all that the run has.
+/// Releases all that the run has; `said` gets what there is to tell.
 pub(super) async fn give_back(
     ports: &RefreshPorts,
     pool: &PoolName,
     home: &Home,
     config: &Config,
     run: RunId,
+    said: &UnboundedSender<String>,
 ) -> Result<(), StepError> {
     let world = World {
         pool_name: pool.clone(),
@@ -36,6 +38,9 @@ pub(super) async fn give_back(
         label: None,
         timeout: Some(WITHIN),
     };
-    release(&world, &settings, config, &Console::default()).await?;
+    let said = said.clone();
+    // Whoever listens stays until the release is done.
+    let console = Console::heard_by(move |line| drop(said.send(line.to_owned())));
+    release(&world, &settings, config, &console).await?;
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! Deletes messages of machines that are not idle any more. Left alone they would wait for up to
 //! 14 days, each costing some later provision a claim that fails.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proto::{
     ids::{Home, InstanceArn, InstanceId},
@@ -10,7 +13,7 @@ use proto::{
 };
 
 use super::{RefreshPorts, StepError};
-use crate::ports::MESSAGES_A_CALL;
+use crate::ports::{Lease, MESSAGES_A_CALL};
 
 /// A long poll asks all of the queue's servers.
 const LONG_POLL: Duration = Duration::from_secs(1);
@@ -25,7 +28,7 @@ pub(super) async fn sweep(
     home: &Home,
     queue_url: &str,
 ) -> Result<(), StepError> {
-    let (mut kept, mut listed) = (Vec::new(), BTreeSet::new());
+    let (mut kept, mut listed) = (Vec::new(), BTreeMap::new());
     for _ in 0..RECEIVES {
         let leases = ports
             .pool
@@ -34,20 +37,24 @@ pub(super) async fn sweep(
         if leases.is_empty() {
             break;
         }
-        let messages: Vec<(Option<InstanceId>, String)> = leases
+        let messages: Vec<(Option<InstanceId>, Lease)> = leases
             .into_iter()
             .map(|lease| {
                 let message = PoolMessage::parse(&lease.body).ok();
-                (message.map(|message| message.id), lease.handle)
+                (message.map(|message| message.id), lease)
             })
             .collect();
         let idle = idle(ports, home, &messages).await?;
         let mut stale = Vec::new();
-        for (id, handle) in messages {
-            match id.filter(|id| idle.contains(id)) {
-                // Listed once is enough.
-                Some(id) if listed.insert(id.clone()) => kept.push(handle),
-                Some(_) | None => stale.push(handle),
+        for (machine, Lease { id, handle, .. }) in messages {
+            let first = machine
+                .filter(|machine| idle.contains(machine))
+                .map(|machine| listed.entry(machine).or_insert_with(|| id.clone()));
+            // Listed once is enough; but that one message may be delivered twice.
+            if first.is_some_and(|first| *first == id) {
+                kept.push(handle);
+            } else {
+                stale.push(handle);
             }
         }
         if !stale.is_empty() {
@@ -64,7 +71,7 @@ pub(super) async fn sweep(
 async fn idle(
     ports: &RefreshPorts,
     home: &Home,
-    messages: &[(Option<InstanceId>, String)],
+    messages: &[(Option<InstanceId>, Lease)],
 ) -> Result<BTreeSet<InstanceId>, StepError> {
     let ids: BTreeSet<&InstanceId> = messages.iter().filter_map(|(id, _)| id.as_ref()).collect();
     let arns: Vec<InstanceArn> = ids.iter().map(|id| InstanceArn::new(home, id)).collect();

@@ -12,7 +12,7 @@ use super::Terms;
 
 /// What a look at a released machine says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Deregistered and clean.
     Clean,
     /// Its job still runs.
@@ -53,7 +53,7 @@ pub(super) fn worn_out(record: &InstanceRecord, terms: &Terms<'_>, now: Time) ->
 }
 
 /// Judges a machine that was freed in `generation`.
-pub(super) fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
+pub fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
     let Some(record) = record.filter(|record| record.generation == generation) else {
         return Verdict::Gone;
     };

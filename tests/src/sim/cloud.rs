@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 
 use super::{
     fault::Fault,
-    github::Listener,
-    invariant, machine,
+    invariant,
+    listener::Listener,
+    machine,
     process::Process,
     queue::failed,
     world::{Sim, State},
@@ -167,6 +168,9 @@ fn new_machine(state: &mut State, launched_at: Time, request: &FleetRequest) -> 
     };
     state.cloud.machines.insert(id.clone(), vm);
     state.count("machines launched");
+    let alive = state.cloud.machines.values().filter(|vm| vm.alive).count() as u64;
+    let most = state.counts.entry("machines at once, at most").or_default();
+    *most = alive.max(*most);
     Launched {
         id,
         instance_type: "m6i.large".to_owned(),

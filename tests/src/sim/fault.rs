@@ -73,11 +73,13 @@ pub enum Fault {
     ReRun,
     /// Two refreshes run at once.
     TwoRefreshes,
+    /// The operator wants another image while machines are being claimed.
+    NewImage,
 }
 
 impl Fault {
     /// All of them, each with how likely it is where it can happen, at full strength.
-    pub const ALL: [(Self, f64); 33] = [
+    pub const ALL: [(Self, f64); 34] = [
         (Self::SlowAnswer, 0.03),
         (Self::LostCall, 0.01),
         (Self::LostAnswer, 0.01),
@@ -85,11 +87,11 @@ impl Fault {
         (Self::RepeatedCall, 0.03),
         (Self::Throttled, 0.01),
         (Self::StaleIndex, 0.5),
-        (Self::DoubledMessage, 0.9),
+        (Self::DoubledMessage, 0.5),
         (Self::UndeadMessage, 0.1),
         (Self::PartialReceive, 0.3),
         (Self::RoughDepth, 0.3),
-        (Self::ShortFleet, 0.3),
+        (Self::ShortFleet, 0.5),
         (Self::HiddenMachine, 0.5),
         (Self::RefusedTermination, 0.1),
         (Self::BootHangs, 0.05),
@@ -104,27 +106,33 @@ impl Fault {
         (Self::AgentKilled, 0.5),
         (Self::ControllerKilled, 0.2),
         (Self::StepCancelled, 0.2),
-        (Self::ClockOff, 0.1),
+        (Self::ClockOff, 0.3),
         (Self::EndlessJob, 0.05),
         (Self::WorkflowCancelled, 0.1),
         (Self::NeverReleased, 0.1),
         (Self::ReleasedTwice, 0.2),
         (Self::ReRun, 0.3),
         (Self::TwoRefreshes, 0.3),
+        (Self::NewImage, 1.0),
     ];
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `LostAnswer` reads `lost answer`.
-        for (i, c) in format!("{self:?}").chars().enumerate() {
-            if c.is_uppercase() && i > 0 {
-                write!(f, " ")?;
-            }
-            write!(f, "{}", c.to_ascii_lowercase())?;
-        }
-        Ok(())
+        f.write_str(&words(self))
     }
+}
+
+/// `LostAnswer` reads `lost answer`.
+pub(super) fn words(name: impl fmt::Debug) -> String {
+    let mut words = String::new();
+    for c in format!("{name:?}").chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }
 
 /// The troubles of one seed. Each seed has only some kinds, each at a strength of its own: so a
@@ -148,6 +156,15 @@ impl Faults {
             .collect();
         Self {
             rates,
+            happened: BTreeMap::new(),
+        }
+    }
+
+    /// All kinds, each so strong.
+    pub(super) fn all(strength: f64) -> Self {
+        let rates = Fault::ALL.map(|(fault, full)| (fault, full * strength));
+        Self {
+            rates: rates.into(),
             happened: BTreeMap::new(),
         }
     }

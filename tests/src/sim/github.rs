@@ -1,12 +1,16 @@
-//! GitHub: who is registered, which job goes where; and the listeners on the machines.
+//! GitHub: who is registered, which job goes where.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use agent::machine::{ListenerId, Said};
+use agent::machine::Said;
 use async_trait::async_trait;
-use controller::ports::{Forge, PortError, RunnerToken};
+use controller::ports::{Deleted, Forge, ForgeRunner, PortError, RunState, RunnerToken};
 use proto::{
-    ids::{InstanceId, Label},
+    ids::{InstanceId, Label, RunId},
     instance::Secret,
 };
 use rand::RngExt;
@@ -28,10 +32,13 @@ pub(super) struct Github {
     /// By name.
     pub(super) runners: BTreeMap<String, Runner>,
     pub(super) jobs: BTreeMap<u64, Job>,
+    /// Runs whose latest attempt is over.
+    pub(super) over: BTreeSet<RunId>,
 }
 
 /// A registered runner.
 pub(super) struct Runner {
+    pub(super) id: u64,
     pub(super) machine: InstanceId,
     pub(super) label: Label,
     pub(super) online: bool,
@@ -65,26 +72,6 @@ impl JobAt {
     }
 }
 
-/// The runner's listener process on a machine.
-pub(super) struct Listener {
-    pub(super) id: ListenerId,
-    pub(super) lines: Vec<Said>,
-    pub(super) ended: Option<Option<i32>>,
-    pub(super) news: Arc<Notify>,
-}
-
-impl Listener {
-    pub(super) fn say(&mut self, said: Said) {
-        self.lines.push(said);
-        self.news.notify_waiters();
-    }
-
-    pub(super) fn end(&mut self, code: Option<i32>) {
-        self.ended = Some(code);
-        self.news.notify_waiters();
-    }
-}
-
 impl State {
     /// The job that GitHub has given to this machine, with its label.
     pub(super) fn job_on(&self, id: &InstanceId) -> Option<(u64, &Label)> {
@@ -100,10 +87,6 @@ impl State {
             .filter(|(_, runner)| runner.online && runner.machine == *id)
             .map(|(name, runner)| (name.as_str(), runner))
             .collect()
-    }
-
-    pub(super) fn listener(&mut self, id: &InstanceId) -> Option<&mut Listener> {
-        self.vm(id)?.listener.as_mut()
     }
 
     /// Nobody listens there any more.
@@ -149,20 +132,25 @@ pub(super) fn queue_jobs(sim: &Sim, label: &Label, lengths: &[Duration]) -> Vec<
     ids
 }
 
-/// The workflow is cancelled: what is queued never runs, what runs ends soon.
-pub(super) fn cancel_jobs(sim: &Sim, ids: &[u64]) {
+/// The workflow is cancelled: what is queued never runs, what runs ends soon. How many were queued.
+pub(super) fn cancel_jobs(sim: &Sim, ids: &[u64]) -> usize {
     sim.step(|state| {
+        let mut queued = 0;
         for id in ids {
             let Some(job) = state.github.jobs.get_mut(id) else {
                 continue;
             };
             match job.at {
-                JobAt::Queued => job.at = JobAt::Done,
+                JobAt::Queued => {
+                    queued += 1;
+                    job.at = JobAt::Done;
+                }
                 JobAt::On(_) => job.cancelled.notify_waiters(),
                 JobAt::Done | JobAt::Lost => {}
             }
         }
-    });
+        queued
+    })
 }
 
 /// GitHub gives queued jobs to runners that are free.
@@ -268,5 +256,58 @@ impl Forge for SimForge {
 
     async fn removal_token(&self) -> Result<RunnerToken, PortError> {
         self.token().await
+    }
+
+    async fn runners(&self) -> Result<Vec<ForgeRunner>, PortError> {
+        self.0
+            .call(|process| {
+                process.sim.step(|state| {
+                    let runners = state.github.runners.iter();
+                    runners
+                        .map(|(name, runner)| ForgeRunner {
+                            id: runner.id,
+                            name: name.clone(),
+                            online: runner.online,
+                            busy: runner.job.is_some(),
+                        })
+                        .collect()
+                })
+            })
+            .await
+            .map_err(failed("list runners"))
+    }
+
+    async fn delete_runner(&self, id: u64) -> Result<Deleted, PortError> {
+        self.0
+            .call(move |process| {
+                process.sim.step(|state| {
+                    let runners = &mut state.github.runners;
+                    let busy = |runner: &Runner| runner.id == id && runner.job.is_some();
+                    if runners.values().any(busy) {
+                        return Deleted::Busy;
+                    }
+                    runners.retain(|_, runner| runner.id != id);
+                    state.say(process, format!("deletes runner {id}"));
+                    Deleted::Yes
+                })
+            })
+            .await
+            .map_err(failed("delete a runner"))
+    }
+
+    async fn run(&self, _: Option<&str>, run: &RunId) -> Result<RunState, PortError> {
+        let run = run.clone();
+        self.0
+            .call(move |process| {
+                process.sim.step(|state| {
+                    if state.github.over.contains(&run) {
+                        RunState::Over
+                    } else {
+                        RunState::Active
+                    }
+                })
+            })
+            .await
+            .map_err(failed("look at a run"))
     }
 }

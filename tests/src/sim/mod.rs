@@ -10,7 +10,7 @@
 //!
 //! What runs is production code; only the ports are the simulation's own: the table in memory
 //! ([`table`]), SQS ([`queue`]), EC2 ([`cloud`]), GitHub ([`github`]) and the machine under the
-//! agent ([`machine`]). Every call to them goes through [`process`], where it may be lost, late,
+//! agent ([`machine`], [`host`], [`listener`]). Every call to them goes through [`process`], where it may be lost, late,
 //! repeated or unanswered, and where a process can be killed at any await point. After every step
 //! the functions of [`invariant`] look at the whole. [`sabotage`] plants bugs that must be found.
 //!
@@ -20,10 +20,13 @@
 mod cloud;
 pub mod fault;
 mod github;
+mod host;
 pub mod invariant;
+mod listener;
 mod machine;
 mod process;
 mod queue;
+mod refresh;
 pub mod sabotage;
 mod scenario;
 mod steps;
@@ -53,6 +56,9 @@ pub struct Outcome {
     pub happened: BTreeMap<Fault, u64>,
     /// What was achieved, and how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// The machines that provisions got: whether each was reused, and how long it took from its
+    /// claim or launch until it was registered.
+    pub ready: Vec<(bool, Duration)>,
     /// Everything that happened, if it was to be told.
     pub story: Vec<String>,
 }
@@ -63,9 +69,30 @@ pub struct Outcome {
 ///
 /// When the machine has no thread to give.
 pub fn simulate(seed: u64, sabotage: Option<Sabotage>, tell: bool) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    run(seed, sabotage, tell, scenario::play)
+}
+
+/// An hour of virtual time in which so many workflows of random size come and go, with every kind
+/// of fault.
+///
+/// # Panics
+///
+/// As [`simulate`].
+pub fn soak(seed: u64, workflows: usize) -> Outcome {
+    run(seed, None, false, |sim| scenario::soak(sim, workflows))
+}
+
+fn run<P: Future<Output = ()>>(
+    seed: u64,
+    sabotage: Option<Sabotage>,
+    tell: bool,
+    scenario: impl FnOnce(Sim) -> P,
+) -> Outcome {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(feature = "simulation")]
+    runtime.start_paused(true);
+    let runtime = runtime
         .enable_time()
-        .start_paused(true)
         .build()
         .expect("a runtime needs nothing that can be missing");
     LocalSet::new().block_on(&runtime, async {
@@ -74,11 +101,17 @@ pub fn simulate(seed: u64, sabotage: Option<Sabotage>, tell: bool) -> Outcome {
         tokio::select! {
             biased;
             () = sim.failed() => {}
-            () = scenario::play(sim.clone()) => {}
+            () = scenario(sim.clone()) => {}
         }
-        let (violation, happened, counts) = sim.with(|state| {
+        let (violation, happened, counts, ready) = sim.with(|state| {
             let happened = state.faults.happened().clone();
-            (state.violation.clone(), happened, state.counts.clone())
+            let ready = std::mem::take(&mut state.ready);
+            (
+                state.violation.clone(),
+                happened,
+                state.counts.clone(),
+                ready,
+            )
         });
         Outcome {
             seed,
@@ -88,6 +121,7 @@ pub fn simulate(seed: u64, sabotage: Option<Sabotage>, tell: bool) -> Outcome {
             hash: sim.hash(),
             happened,
             counts,
+            ready,
             story: sim.story(),
         }
     })

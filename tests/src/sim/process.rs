@@ -111,7 +111,7 @@ impl Process {
     /// The dead do nothing more.
     pub(super) async fn live(&self) {
         if self.is_dead() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -125,6 +125,11 @@ impl Process {
         mut apply: impl FnMut(&Process) -> T + Send + 'static,
     ) -> Result<T, Broken> {
         self.live().await;
+        let of_whom = match self.role {
+            Role::Step(_) | Role::Refresh => "calls of controllers",
+            Role::Agent(_) => "calls of agents",
+        };
+        self.sim.with(|state| state.count(of_whom));
         let (fate, there, back) = self.draw();
         let (send, answer) = oneshot::channel();
         let process = self.clone();

@@ -75,6 +75,7 @@ fn receive(state: &mut State, queue_url: &str, most: usize, lease: Duration) -> 
                 message.visible_at = now + lease;
             }
             Lease {
+                id: message.id.to_string(),
                 body: message.body.clone(),
                 handle: message.id.to_string(),
             }

@@ -15,46 +15,94 @@ use tokio::{
 
 use super::{
     cloud::By,
-    fault::Fault,
+    fault::{Fault, Faults},
     github,
     invariant::{self, Invariant, Violation},
-    steps::{Fortune, Provision, Wish, run_provision, run_refresh, run_release},
+    refresh::run_refresh,
+    steps::{Fortune, Provision, Wish, run_provision, run_release},
     world::{Past, Sim},
 };
 
 const SECS: fn(u64) -> Duration = Duration::from_secs;
 const MINS: fn(u64) -> Duration = Duration::from_mins;
 
+/// The most machines that a workflow of a short story wants.
+const A_FEW: usize = 3;
+/// The most that a workflow of the soak wants.
+const MANY: usize = 10;
+
 /// One simulation from its beginning to its end.
 pub(super) async fn play(sim: Sim) {
-    // The pool is set up by a refresh that is repeated until it works.
-    while run_refresh(&sim, &Fortune::draw(&sim)).await.is_none() {
+    set_up(&sim).await;
+    let around = around(&sim);
+    // First whenever they like; then all at once, and they race for what the first left idle.
+    let whenever = MINS([1, 4, 10][sim.one_of(3)]);
+    let at_once = SECS([2, 15][sim.one_of(2)]);
+    for (wave, within) in [(1, whenever), (2, at_once)] {
+        // So that the race is also for machines whose idle time is about to be over.
+        if wave == 2 {
+            let idle_time = sim.with(|state| state.idle_time);
+            sim.pause(Duration::ZERO, idle_time.min(MINS(3))).await;
+            spawn_local(refresh_amid(sim.clone(), within));
+        }
+        let count = 2 + sim.one_of(3);
+        let numbers = (0..count).map(|number| 100 * wave + number);
+        all(&sim, numbers, within, A_FEW).await;
+    }
+    quiet(&sim, around).await;
+}
+
+/// So many workflows within an hour, and a little of everything that can go wrong.
+pub(super) async fn soak(sim: Sim, workflows: usize) {
+    sim.with(|state| {
+        state.faults = Faults::all(0.1);
+        state.idle_time = MINS(7);
+    });
+    set_up(&sim).await;
+    let around = around(&sim);
+    all(&sim, 1_000..1_000 + workflows, MINS(60), MANY).await;
+    quiet(&sim, around).await;
+}
+
+/// The pool is set up by a refresh that is repeated until it works.
+async fn set_up(sim: &Sim) {
+    while run_refresh(sim, &Fortune::draw(sim)).await.is_none() {
         sleep(MINS(1)).await;
     }
-    let count = 2 + sim.one_of(5);
-    // All within a minute, or one after the other.
-    let within = MINS([1, 4, 12][sim.one_of(3)]);
-    let workflows: Vec<JoinHandle<()>> = (0..count)
-        .map(|number| spawn_local(workflow(sim.clone(), number, within)))
+}
+
+/// What goes on beside the workflows.
+fn around(sim: &Sim) -> [JoinHandle<()>; 2] {
+    [
+        spawn_local(schedule(sim.clone())),
+        spawn_local(interruptions(sim.clone())),
+    ]
+}
+
+/// Plays workflows, each of which begins within that time, until all are over.
+async fn all(sim: &Sim, numbers: impl Iterator<Item = usize>, within: Duration, most: usize) {
+    let workflows: Vec<JoinHandle<()>> = numbers
+        .map(|number| spawn_local(workflow(sim.clone(), number, within, most)))
         .collect();
-    let schedule = spawn_local(schedule(sim.clone()));
-    let spot = spawn_local(interruptions(sim.clone()));
     for workflow in workflows {
-        note_panic(&sim, workflow.await);
+        note_panic(sim, workflow.await);
     }
-    for task in [schedule, spot] {
+}
+
+async fn quiet(sim: &Sim, around: [JoinHandle<()>; 2]) {
+    for task in around {
         task.abort();
         if let Err(error) = task.await
             && !error.is_cancelled()
         {
-            note_panic(&sim, Err(error));
+            note_panic(sim, Err(error));
         }
     }
     sim.with(|state| {
         state.faults.stop();
         state.say("----", "faults stop");
     });
-    in_the_end(&sim).await;
+    in_the_end(sim).await;
 }
 
 fn note_panic(sim: &Sim, ended: Result<(), tokio::task::JoinError>) {
@@ -76,6 +124,15 @@ async fn schedule(sim: Sim) {
             run_refresh(&sim, &one).await;
         }
     }
+}
+
+/// A refresh at some moment of a race.
+async fn refresh_amid(sim: Sim, within: Duration) {
+    sim.pause(Duration::ZERO, within).await;
+    if sim.strikes(Fault::NewImage) {
+        sim.with(|state| state.image += 1);
+    }
+    run_refresh(&sim, &Fortune::draw(&sim)).await;
 }
 
 /// EC2 takes machines away.
@@ -116,18 +173,22 @@ async fn interruptions(sim: Sim) {
 }
 
 /// A workflow, with what people and GitHub do to it.
-async fn workflow(sim: Sim, number: usize, within: Duration) {
+async fn workflow(sim: Sim, number: usize, within: Duration, most: usize) {
     sim.pause(Duration::ZERO, within).await;
-    let run = format!("{}", 100 + number).parse().expect("a valid run id");
+    let run = number.to_string().parse().expect("a valid run id");
     let mut wish = Wish {
         label: Label::of(&run, None),
         run,
         attempt: 1,
-        count: u32::try_from(1 + sim.one_of(3)).expect("a few"),
+        count: u32::try_from(1 + sim.one_of(most)).expect("a few"),
     };
     loop {
-        sim.with(|state| state.given_up.remove(&wish.label));
+        sim.with(|state| {
+            state.given_up.remove(&wish.label);
+            state.github.over.remove(&wish.run);
+        });
         attempt(&sim, &wish).await;
+        sim.with(|state| state.github.over.insert(wish.run.clone()));
         if wish.attempt == 3 || !sim.strikes(Fault::ReRun) {
             return;
         }
@@ -176,7 +237,12 @@ async fn jobs(sim: &Sim, wish: &Wish) {
     if tokio::time::timeout(patience, all_over).await.is_err() {
         // GitHub runs the release of a cancelled workflow while its jobs are told to end.
         sim.with(|state| state.given_up.insert(wish.label.clone()));
-        github::cancel_jobs(sim, &ids);
+        let waiting = github::cancel_jobs(sim, &ids);
+        if !cancelled {
+            sim.with(|state| {
+                (0..waiting).for_each(|_| state.count("jobs that waited in vain"));
+            });
+        }
     }
 }
 

@@ -1,23 +1,17 @@
-//! The controller's commands as processes: the real `provision`, `release` and `refresh`.
+//! The steps of a workflow as processes: the real `provision` and `release`.
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use controller::{
     output::Console,
-    ports::{PortError, RootVolume, TemplateContent},
     provision::{ProvisionError, Provisioned, provision},
-    refresh::{
-        ClassSpec, RefreshPorts, RefreshSettings, refresh,
-        table::{Feature, Setting, TableAdmin, TableState},
-    },
     release::{GivenBack, release},
     settings::run::{ProvisionSettings, ReleaseSettings},
     world::World,
 };
 use proto::{
     config::Parameters,
-    ids::{Label, PoolName, RunId},
+    ids::{Label, RunId},
     instance::UsageClass,
 };
 use rand::RngExt;
@@ -26,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fault::Fault,
-    github::SimForge,
     invariant,
     process::{Doomed, End, Process, Role},
     sabotage,
@@ -37,10 +30,10 @@ use super::{
 const SIGKILL_AFTER: Duration = Duration::from_secs(10);
 
 /// The times of the pool; the rest are the defaults of the inputs.
-pub(super) fn parameters() -> Parameters {
+pub(super) fn parameters(idle_time: Duration) -> Parameters {
     Parameters {
         subnet_ids: vec!["subnet-1".to_owned()],
-        idle_time_sec: 1_200,
+        idle_time_sec: idle_time.as_secs(),
         max_jobs: None,
         max_age_sec: None,
         max_runtime_sec: 1_800,
@@ -53,8 +46,8 @@ pub(super) fn parameters() -> Parameters {
 
 /// What a process may meet.
 pub(super) struct Fortune {
-    skew: i64,
-    waits_left: Option<u32>,
+    pub(super) skew: i64,
+    pub(super) waits_left: Option<u32>,
     interrupted: Option<u32>,
 }
 
@@ -87,7 +80,7 @@ fn console(process: &Process) -> Console {
     Console::heard_by(move |line| process.sim.say(&process, format!("“{line}”")))
 }
 
-fn world(process: &Process) -> World {
+pub(super) fn world(process: &Process) -> World {
     let sim = process.sim.clone();
     World {
         pool_name: pool_name(),
@@ -129,6 +122,7 @@ pub(super) async fn run_provision(sim: &Sim, wish: &Wish, fortune: &Fortune) -> 
         usage_class: UsageClass::OnDemand,
         allowed_instance_types: vec!["*".to_owned()],
         max_runtime: None,
+        repository: None,
         attempt: wish.attempt,
         fallback: false,
         allocation: None,
@@ -165,9 +159,14 @@ pub(super) async fn run_provision(sim: &Sim, wish: &Wish, fortune: &Fortune) -> 
             state.say(&process, "is done");
             state.count("provisions done");
             invariant::after_done(state, wish.count as usize, &done);
-            let reused = done.machines.iter().filter(|ready| ready.reused);
-            for _ in reused {
-                state.count("machines reused");
+            for machine in &done.machines {
+                state.count(if machine.reused {
+                    "machines reused"
+                } else {
+                    "machines new"
+                });
+                let took = machine.after.map(|after| (machine.reused, after));
+                state.ready.extend(took);
             }
             Provision::Done(done)
         }
@@ -218,89 +217,6 @@ pub(super) async fn run_release(sim: &Sim, wish: &Wish, fortune: &Fortune) -> Op
                 state.count("releases");
             });
             given
-        }
-        End::Killed => None,
-    }
-}
-
-struct Admin;
-
-#[async_trait]
-impl TableAdmin for Admin {
-    async fn observe(&self) -> Result<Option<TableState>, PortError> {
-        Ok(Some(TableState {
-            arn: "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p".to_owned(),
-            expiry: Setting::On,
-            recovery: Setting::On,
-        }))
-    }
-
-    async fn create(&self, _: &PoolName) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn turn_on(&self, _: Feature) -> Result<(), PortError> {
-        Ok(())
-    }
-}
-
-/// `controller refresh`: what it planned, if nothing of it failed.
-pub(super) async fn run_refresh(sim: &Sim, fortune: &Fortune) -> Option<Vec<String>> {
-    let process = Process::new(sim, "refresh", Role::Refresh, fortune.skew);
-    let settings = RefreshSettings {
-        pool: pool_name(),
-        github_url: "https://github.com/acme/widgets".to_owned(),
-        template: TemplateContent {
-            image: "ami-1".to_owned(),
-            root_volume: RootVolume {
-                size_gib: None,
-                kind: "gp3".to_owned(),
-            },
-            key_name: None,
-            iam_instance_profile: "runner".to_owned(),
-            security_group_ids: vec!["sg-1".to_owned()],
-            user_data: Vec::new(),
-            tags: Vec::new(),
-        },
-        classes: vec![ClassSpec {
-            name: "large".parse().expect("a valid name"),
-            cpu: 2,
-            mmem: 4096,
-        }],
-        runner: None,
-        ephemeral: false,
-        parameters: parameters(),
-        dry_run: false,
-    };
-    let world = world(&process);
-    let ports = RefreshPorts {
-        admin: Arc::new(Admin),
-        table: world.table,
-        pool: world.pool,
-        fleet: world.fleet,
-        forge: Arc::new(SimForge(process.clone())),
-        clock: world.clock,
-    };
-    let holder = process.to_string();
-    let heard = process.clone();
-    let mut out = move |line: &str| heard.sim.say(&heard, format!("“{line}”"));
-    let program = Doomed {
-        process: process.clone(),
-        program: Box::pin(async { refresh(&settings, &holder, &ports, &mut out).await }),
-        waits_left: fortune.waits_left,
-        interrupted: None,
-    };
-    match program.await {
-        End::Done(report) => {
-            sim.with(|state| {
-                state.count("refreshes");
-                for (failed, error) in &report.failed {
-                    state.say(&process, format!("could not {failed}: {error}"));
-                }
-            });
-            let planned = report.planned.iter().map(ToString::to_string).collect();
-            let done = report.failed.is_empty() && report.left_to.is_none();
-            done.then_some(planned)
         }
         End::Killed => None,
     }

@@ -29,6 +29,7 @@ use super::{
 
 /// When a simulation begins, in milliseconds since 1970.
 const BEGIN: i64 = 1_800_000_000_000;
+const SECS: fn(u64) -> Duration = Duration::from_secs;
 /// The index shows the past for so long at most.
 pub(super) const INDEX_LAG: Duration = Duration::from_secs(3);
 
@@ -76,6 +77,10 @@ impl<T> Past<T> {
 /// Everything there is.
 pub(super) struct State {
     pub(super) rng: StdRng,
+    /// How long the pool's machines may stay idle.
+    pub(super) idle_time: Duration,
+    /// Which image the operator wants machines to be made from.
+    pub(super) image: u32,
     pub(super) faults: Faults,
     pub(super) sabotage: Option<Sabotage>,
     pub(super) records: BTreeMap<InstanceArn, Past<InstanceRecord>>,
@@ -92,6 +97,8 @@ pub(super) struct State {
     pub(super) late: BTreeSet<InstanceId>,
     pub(super) violation: Option<Violation>,
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// Of each machine that a provision got: whether it was reused, and how long it took.
+    pub(super) ready: Vec<(bool, Duration)>,
     pub(super) processes: u32,
     now: Duration,
     steps: u64,
@@ -149,12 +156,16 @@ impl Sim {
     pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, tell: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let faults = Faults::draw(&mut rng);
+        // Short ones are over when somebody wants the machine; long ones leave it for the end.
+        let idle_time = [SECS(90), SECS(1_200), SECS(1_200)][rng.random_range(0..3)];
         let story = Story {
             lines: tell.then(Vec::new),
             ..Story::default()
         };
         let state = State {
             rng,
+            idle_time,
+            image: 1,
             faults,
             sabotage,
             records: BTreeMap::new(),
@@ -167,6 +178,7 @@ impl Sim {
             late: BTreeSet::new(),
             violation: None,
             counts: BTreeMap::new(),
+            ready: Vec::new(),
             processes: 0,
             now: Duration::ZERO,
             steps: 0,
