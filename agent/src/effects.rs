@@ -126,7 +126,7 @@ impl Effects {
 /// What an operator can do about it.
 fn advice(error: &TableError) -> &'static str {
     match error.kind {
-        TableErrorKind::NoTable => {
+        TableErrorKind::NoTable | TableErrorKind::NoIndex => {
             "; `controller refresh` makes it; is it in another region than the user data says?"
         }
         TableErrorKind::Denied => {

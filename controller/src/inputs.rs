@@ -82,7 +82,8 @@ pub struct RefreshInputs {
     /// What every mode takes.
     #[command(flatten)]
     pub common: CommonInputs,
-    /// Machine image of new machines, `ami-…`.
+    /// Machine image of new machines: `ami-…`, or `ssm:` and the name of a parameter of Systems
+    /// Manager that holds it.
     #[arg(long, env = "INPUT_AMI")]
     pub ami: Option<String>,
     /// How to reach GitHub.

@@ -4,6 +4,7 @@ mod agent_status;
 mod destroy;
 mod error;
 mod github;
+mod image;
 mod status;
 
 use std::{ffi::OsString, sync::Arc};
@@ -29,7 +30,7 @@ use crate::{
     settings::{
         Common,
         github::GithubSettings,
-        refresh::DesiredState,
+        refresh::{DesiredState, ImageName},
         run::{ProvisionSettings, ReleaseSettings},
     },
     world::World,
@@ -104,8 +105,15 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
             Some(github.runner(wanted, &table, console).await?)
         }
     };
+    let image = match &desired.image {
+        ImageName::Id(id) => id.clone(),
+        ImageName::Parameter(name) => {
+            let table = DynamoTable::new(Clients::new(&sdk).dynamo, pool.resource_name());
+            image::named(name, &sdk, &table, console).await?
+        }
+    };
     let ports = RefreshPorts::new(&sdk, &pool, github.forge);
-    let settings = desired.with(runner)?;
+    let settings = desired.with(image, runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let report = refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
     console.refreshed(&report);

@@ -14,6 +14,9 @@ use crate::{
 /// The version of the table's layout that this code reads and writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// How long an idle machine that is kept stays without another refresh, which runs at least hourly.
+pub const KEPT: Duration = Duration::from_hours(1);
+
 /// What the table itself is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +81,9 @@ pub struct Parameters {
     pub subnet_ids: Vec<String>,
     /// How long a machine may stay idle.
     pub idle_time_sec: u64,
+    /// Whether the pool keeps some idle machines whatever their idle time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_idle: bool,
     /// So many jobs at most run on a machine, if there is a limit: then it is not pooled again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_jobs: Option<u32>,
@@ -100,6 +106,16 @@ impl Parameters {
     /// How long a machine may stay idle.
     pub fn idle_time(&self) -> Duration {
         Duration::from_secs(self.idle_time_sec)
+    }
+
+    /// How long a machine that comes back may stay unless refresh decides otherwise. One of a pool
+    /// that keeps some may be needed: refresh ends those that are not when their idle time is over.
+    pub fn stay(&self) -> Duration {
+        if self.keeps_idle {
+            self.idle_time().max(KEPT)
+        } else {
+            self.idle_time()
+        }
     }
 
     /// How long a claimed machine may take to register.

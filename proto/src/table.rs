@@ -32,6 +32,8 @@ pub enum Outcome<T, C = T> {
 pub enum TableErrorKind {
     /// There is no such table.
     NoTable,
+    /// The table lacks its index.
+    NoIndex,
     /// The caller lacks a permission, or its credentials are no good.
     Denied,
     /// An item that cannot be read.

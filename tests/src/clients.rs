@@ -2,8 +2,9 @@
 
 use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region},
-    types::AttributeValue,
+    types::{AttributeValue, DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate},
 };
+use proto::table::dynamo::INDEX;
 
 /// DynamoDB at an endpoint.
 pub fn dynamodb(endpoint: &str) -> aws_sdk_dynamodb::Client {
@@ -59,4 +60,20 @@ pub async fn set_time(endpoint: &str, machine: &str, name: &str, time: &str) {
         .send()
         .await;
     answer.expect("written");
+}
+
+/// Takes the table's index away, as a careless hand would.
+///
+/// # Panics
+///
+/// When the world itself is broken.
+pub async fn lose_the_index(client: &aws_sdk_dynamodb::Client, table: &str) {
+    let delete = DeleteGlobalSecondaryIndexAction::builder().index_name(INDEX);
+    let delete = delete.build().expect("an action");
+    let update = GlobalSecondaryIndexUpdate::builder().delete(delete).build();
+    let lost = client.update_table().table_name(table);
+    lost.global_secondary_index_updates(update)
+        .send()
+        .await
+        .expect("it is deleted");
 }

@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
 use aws_sdk_ec2::types::{
     HttpTokensState, InstanceMetadataTagsState, LaunchTemplateInstanceMetadataOptions,
     LaunchTemplateVersion, ShutdownBehavior,
 };
 use proto::{state::State, table::Table};
-use tests::{clients, pool::Pool, story::refresh_inputs, workflow::Step};
+use tests::{
+    clients::{self, lose_the_index},
+    pool::Pool,
+    story::refresh_inputs,
+    workflow::Step,
+    yard::aws::SecretKind,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_refresh_plans_nothing_in_twelve_calls() {
@@ -144,11 +153,90 @@ async fn a_provision_takes_the_floors_machines_and_the_ceiling_ends_them() {
     let step = pool.provision(11, "2").await;
     assert_eq!(step.number("reused"), Some(2), "{}", step.log);
     assert_eq!(pool.release(11).await.code, 0);
+    // They stay for longer than others may, so that refresh can keep them.
+    let idle = pool.table.instances_in(State::Idle, None).await.unwrap();
+    let left = idle.iter().map(|it| it.threshold.unwrap().since(it.since));
+    assert!(left.min() >= Some(Duration::from_hours(1)));
 
     let step = refresh_with(&pool, &[("max-idle", "large on-demand 0\nlarge spot 0")]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(step.log.contains("max-idle is 0"), "{}", step.log);
     pool.until_alive(0).await;
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_may_name_the_image() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let name = "/paddock-acme-widgets/image";
+    let keep = |id| pool.yard.aws.keep_secret(SecretKind::Parameter, name, id);
+    keep("ami-0aaaaaaaaaaaaaaaa");
+    let by_name = [("ami", "ssm:/paddock-acme-widgets/image")];
+    let image = async || {
+        let versions = versions(&pool).await;
+        let mut default = versions
+            .iter()
+            .filter(|it| it.default_version() == Some(true));
+        let data = default.next().unwrap().launch_template_data().unwrap();
+        data.image_id().unwrap().to_owned()
+    };
+    let step = refresh_with(&pool, &by_name).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(image().await, "ami-0aaaaaaaaaaaaaaaa");
+    let step = refresh_with(&pool, &by_name).await;
+    assert!(step.log.contains("nothing to do"), "{}", step.log);
+    keep("ami-0bbbbbbbbbbbbbbbb");
+    let step = refresh_with(&pool, &[("ami", "resolve:ssm:/paddock-acme-widgets/image")]).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(image().await, "ami-0bbbbbbbbbbbbbbbb");
+
+    // While it cannot be read, the machines keep what they have.
+    let step = refresh_with(&pool, &[("ami", "ssm:/paddock-acme-widgets/other")]).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("keep the image ami-0bbb"), "{}", step.log);
+    keep("web server, new");
+    let step = refresh_with(&pool, &by_name).await;
+    assert_eq!(step.code, 2, "{}", step.log);
+    assert!(step.log.contains("holds no image id"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_is_made_anew_and_a_foreign_table_is_left_alone() {
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(11, "1").await.code, 0);
+    let dynamo = clients::dynamodb(&pool.yard.aws.url());
+    lose_the_index(&dynamo, "paddock-acme-widgets").await;
+    let step = pool.refresh().await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(
+        step.log.contains("+ table: the index by-state"),
+        "{}",
+        step.log
+    );
+    let step = pool.refresh().await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("nothing to do"), "{}", step.log);
+    assert_eq!(pool.records(State::Running).await, 1);
+
+    let key = KeySchemaElement::builder()
+        .attribute_name("id")
+        .key_type(KeyType::Hash);
+    let id = AttributeDefinition::builder().attribute_name("id");
+    dynamo
+        .create_table()
+        .table_name("paddock-payroll")
+        .key_schema(key.build().unwrap())
+        .attribute_definitions(id.attribute_type(ScalarAttributeType::S).build().unwrap())
+        .billing_mode(BillingMode::PayPerRequest)
+        .send()
+        .await
+        .expect("made");
+    let before = pool.calls("*");
+    let step = refresh_with(&pool, &[("pool-name", "payroll")]).await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(step.log.contains("none of Paddock's"), "{}", step.log);
+    assert!(pool.calls("*") - before <= 3, "nothing else is looked at");
     pool.yard.stop().await;
 }
 

@@ -4,16 +4,18 @@
 //! that no command relies on, so an endpoint that does not know the call is warned about, not
 //! failed upon.
 
+mod layout;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
     types::{
-        AttributeDefinition, BillingMode, ContinuousBackupsStatus, GlobalSecondaryIndex,
-        KeySchemaElement, KeyType, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus,
-        Projection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus, Tag,
-        TimeToLiveSpecification, TimeToLiveStatus,
+        BillingMode, ContinuousBackupsStatus, CreateGlobalSecondaryIndexAction,
+        GlobalSecondaryIndex, GlobalSecondaryIndexUpdate, PointInTimeRecoverySpecification,
+        PointInTimeRecoveryStatus, TableDescription, TableStatus, Tag, TimeToLiveSpecification,
+        TimeToLiveStatus,
     },
 };
 use proto::{
@@ -21,13 +23,14 @@ use proto::{
     table::dynamo::{INDEX, TTL_ATTRIBUTE},
 };
 
+use self::layout::{INDEX_KEY, KEY, attributes, has_key, invalid, is_indexed, keys, projection};
 use super::{failed, fleet::POOL_TAG, odd};
 use crate::{
     ports::PortError,
     refresh::table::{Feature, Setting, TableAdmin, TableState},
 };
 
-/// A table is made within seconds; one that takes longer is worth an operator's look.
+/// A table is made within seconds; a new index may take longer, and is waited for by the next run.
 const ACTIVE_WITHIN: Duration = Duration::from_mins(2);
 /// A new table's backups become available within seconds.
 const BACKUPS_WITHIN: Duration = Duration::from_secs(30);
@@ -75,13 +78,15 @@ impl DynamoAdmin {
                     return Ok(None);
                 };
                 match table.table_status() {
-                    Some(TableStatus::Active) | None => return Ok(Some(table)),
+                    Some(TableStatus::Active) | None if is_indexed(&table) => {
+                        return Ok(Some(table));
+                    }
                     Some(TableStatus::Deleting) => {
                         return Err(
                             self.trouble("is being deleted: run refresh again once it is gone")
                         );
                     }
-                    Some(_) => tokio::time::sleep(pause).await,
+                    Some(_) | None => tokio::time::sleep(pause).await,
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -89,7 +94,7 @@ impl DynamoAdmin {
         tokio::time::timeout(ACTIVE_WITHIN, wait)
             .await
             .unwrap_or_else(|_| {
-                Err(self.trouble("is not active after two minutes: look at it in the console"))
+                Err(self.trouble("is not ready after two minutes; a new index may take longer: run refresh again"))
             })
     }
 
@@ -139,6 +144,27 @@ impl DynamoAdmin {
             });
             Ok(if on { Setting::On } else { Setting::Off })
         })
+    }
+
+    /// Makes the index anew and waits until it lists what is there.
+    async fn turn_index_on(&self) -> Result<(), PortError> {
+        let operation = "make the table's index";
+        let create = CreateGlobalSecondaryIndexAction::builder()
+            .index_name(INDEX)
+            .set_key_schema(Some(keys(&INDEX_KEY)?))
+            .projection(projection())
+            .build()
+            .map_err(invalid)?;
+        let update = GlobalSecondaryIndexUpdate::builder().create(create).build();
+        self.client
+            .update_table()
+            .table_name(&self.name)
+            .set_attribute_definitions(Some(attributes()?))
+            .global_secondary_index_updates(update)
+            .send()
+            .await
+            .map_err(failed(operation))?;
+        self.settled().await.map(drop)
     }
 
     async fn turn_expiry_on(&self) -> Result<(), PortError> {
@@ -224,21 +250,30 @@ impl TableAdmin for DynamoAdmin {
         let Some(table) = self.settled().await? else {
             return Ok(None);
         };
-        let indexed = table
-            .global_secondary_indexes()
-            .iter()
-            .any(|index| index.index_name() == Some(INDEX));
-        if !indexed {
+        if !has_key(table.key_schema(), &KEY) {
             return Err(self.trouble(
-                "has no index `by-state`, so it is none of Paddock's: choose another pool name, \
-                 or delete it",
+                "has another key than `pk` and `sk`, so it is none of Paddock's: choose another \
+                 pool name, or delete it",
             ));
         }
+        let indexes = table.global_secondary_indexes();
+        let index = indexes.iter().find(|it| it.index_name() == Some(INDEX));
+        if index.is_some_and(|index| !has_key(index.key_schema(), &INDEX_KEY)) {
+            return Err(self.trouble(
+                "has an index `by-state` that is none of Paddock's: choose another pool name, or \
+                 delete it",
+            ));
+        }
+        let index = match index {
+            Some(_) => Setting::On,
+            None => Setting::Off,
+        };
         let arn = table
             .table_arn
             .ok_or_else(|| self.trouble("has no ARN in its description"))?;
         Ok(Some(TableState {
             arn,
+            index,
             expiry: self.expiry().await?,
             recovery: self.recovery().await?,
         }))
@@ -246,49 +281,23 @@ impl TableAdmin for DynamoAdmin {
 
     async fn create(&self, pool: &PoolName) -> Result<(), PortError> {
         let operation = format!("create the table {}", self.name);
-        let invalid = |error: aws_sdk_dynamodb::error::BuildError| {
-            odd("describe the table to create", None, error.to_string())
-        };
-        let attribute = |name: &str| {
-            AttributeDefinition::builder()
-                .attribute_name(name)
-                .attribute_type(ScalarAttributeType::S)
-                .build()
-                .map_err(invalid)
-        };
-        let key = |name: &str, kind: KeyType| {
-            KeySchemaElement::builder()
-                .attribute_name(name)
-                .key_type(kind)
-                .build()
-                .map_err(invalid)
-        };
-        let index = GlobalSecondaryIndex::builder()
-            .index_name(INDEX)
-            .key_schema(key("state", KeyType::Hash)?)
-            .key_schema(key("threshold", KeyType::Range)?)
-            .projection(
-                Projection::builder()
-                    .projection_type(ProjectionType::KeysOnly)
-                    .build(),
-            )
-            .build()
-            .map_err(invalid)?;
         let tag = Tag::builder()
             .key(POOL_TAG)
             .value(pool.as_str())
+            .build()
+            .map_err(invalid)?;
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(INDEX)
+            .set_key_schema(Some(keys(&INDEX_KEY)?))
+            .projection(projection())
             .build()
             .map_err(invalid)?;
         let answer = self
             .client
             .create_table()
             .table_name(&self.name)
-            .attribute_definitions(attribute("pk")?)
-            .attribute_definitions(attribute("sk")?)
-            .attribute_definitions(attribute("state")?)
-            .attribute_definitions(attribute("threshold")?)
-            .key_schema(key("pk", KeyType::Hash)?)
-            .key_schema(key("sk", KeyType::Range)?)
+            .set_attribute_definitions(Some(attributes()?))
+            .set_key_schema(Some(keys(&KEY)?))
             .global_secondary_indexes(index)
             .billing_mode(BillingMode::PayPerRequest)
             .deletion_protection_enabled(false)
@@ -310,6 +319,7 @@ impl TableAdmin for DynamoAdmin {
 
     async fn turn_on(&self, feature: Feature) -> Result<(), PortError> {
         match feature {
+            Feature::Index => self.turn_index_on().await,
             Feature::Expiry => self.turn_expiry_on().await,
             Feature::Recovery => self.turn_recovery_on().await,
         }

@@ -1,4 +1,4 @@
-//! Secrets that are kept at AWS rather than at GitHub.
+//! Texts that are kept at AWS under a name: secrets, and the id of the image.
 
 use aws_config::{Region, SdkConfig};
 use proto::instance::Secret;
@@ -18,14 +18,19 @@ pub async fn read(source: &Source, config: &SdkConfig) -> Result<Secret, PortErr
             kept(operation, answer.secret_string())
         }
         Source::Parameter { name, region } => {
-            let client = aws_sdk_ssm::Client::new(&in_region(config, region.as_ref()));
-            let operation = format!("read the parameter {name}");
-            let call = client.get_parameter().name(name).with_decryption(true);
-            let answer = call.send().await.map_err(failed(&operation))?;
-            let parameter = answer.parameter();
-            kept(operation, parameter.and_then(|parameter| parameter.value()))
+            parameter(name, &in_region(config, region.as_ref())).await
         }
     }
+}
+
+/// What a parameter of Systems Manager holds, by its name or ARN.
+pub async fn parameter(name: &str, config: &SdkConfig) -> Result<Secret, PortError> {
+    let client = aws_sdk_ssm::Client::new(config);
+    let operation = format!("read the parameter {name}");
+    let call = client.get_parameter().name(name).with_decryption(true);
+    let answer = call.send().await.map_err(failed(&operation))?;
+    let parameter = answer.parameter();
+    kept(operation, parameter.and_then(|parameter| parameter.value()))
 }
 
 fn in_region(config: &SdkConfig, region: Option<&String>) -> SdkConfig {

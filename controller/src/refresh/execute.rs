@@ -33,6 +33,11 @@ pub(super) struct Execution<'a> {
 #[error("class {0} has no queue: see why it could not be made, then run refresh again")]
 struct NoQueue(ClassName);
 
+/// Not all machines of a retired class could be ended.
+#[derive(Debug, thiserror::Error)]
+#[error("class {0} still has idle machines: see why they could not be ended")]
+struct StillIdle(ClassName);
+
 /// New machines would be made from what is not wanted any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the launch template could not be brought up to date: see its step")]
@@ -63,6 +68,7 @@ impl<'a> Execution<'a> {
     ) -> Vec<(Failed, StepError)> {
         let mut failed = Vec::new();
         let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
+        let mut retirements = Vec::new();
         let (mut releases, mut raises) = (Vec::new(), Vec::new());
         let mut template_failed = false;
         for step in steps {
@@ -72,6 +78,7 @@ impl<'a> Execution<'a> {
                 Ok(Done::Ending) if template_failed && step.is_for_template() => {}
                 Ok(Done::Ending) => endings.push(step),
                 Ok(Done::Sweep) => sweeps.push(step),
+                Ok(Done::Retirement(class)) => retirements.push((step, class)),
                 Ok(Done::Release(run)) => releases.push((step, run)),
                 Ok(Done::Floor) if template_failed && matches!(step, Step::Raise { .. }) => {
                     let failure = Failed::Step(Box::new(step.clone()));
@@ -85,6 +92,18 @@ impl<'a> Execution<'a> {
             }
         }
         failed.extend(ending::end(self.ports, &self.home, &endings, out).await);
+        // As long as an idle machine is left, its class and queue are how it is found.
+        for (step, class) in retirements {
+            let left = |(failed, _): &(Failed, _)| matches!(failed, Failed::Step(it) if it.retires(&class.name));
+            let retired = if failed.iter().any(left) {
+                Err(StillIdle(class.name.clone()).into())
+            } else {
+                self.retire(class).await
+            };
+            if let Err(error) = retired {
+                failed.push((Failed::Step(Box::new(step.clone())), error));
+            }
+        }
         let (said, mut heard) = mpsc::unbounded_channel();
         let giving = releases.into_iter().map(async |(step, run)| {
             let given = over::give_back(
@@ -121,7 +140,7 @@ impl<'a> Execution<'a> {
         failed
     }
 
-    async fn run_step(&mut self, step: &Step) -> Result<Done, StepError> {
+    async fn run_step<'s>(&mut self, step: &'s Step) -> Result<Done<'s>, StepError> {
         match step {
             Step::Table(step) => {
                 table::apply(self.ports.admin.as_ref(), &self.settings.pool, step).await?;
@@ -136,7 +155,6 @@ impl<'a> Execution<'a> {
                 self.ports.fleet.delete_versions(id, versions).await?;
             }
             Step::PutClass { new, .. } => self.put_class(new).await?,
-            Step::RetireClass(class) => self.retire(class).await?,
             Step::PutParameters { new, .. } => {
                 self.record(ConfigItem::Parameters(new.clone())).await?;
             }
@@ -144,6 +162,7 @@ impl<'a> Execution<'a> {
             Step::HandToken { machines } => self.hand_token(machines).await?,
             Step::Resend { class, records } => self.resend(class, records).await?,
             Step::Keep { records, until, .. } => self.keep(records, *until).await?,
+            Step::RetireClass(class) => return Ok(Done::Retirement(class)),
             Step::Sweep { .. } => return Ok(Done::Sweep),
             Step::Release { run, .. } => return Ok(Done::Release(run.clone())),
             // One that has a job after all stays.
@@ -274,8 +293,10 @@ impl<'a> Execution<'a> {
 }
 
 /// How far a step came by itself.
-enum Done {
+enum Done<'s> {
     Yes,
+    /// It takes a class away: that is done once its idle machines have ended.
+    Retirement(&'s ResourceClass),
     /// It ends machines: that is done for all such steps at once.
     Ending,
     /// It sweeps a queue: that is done after the endings.

@@ -109,6 +109,7 @@ impl TableAdmin for Fakes {
                 arn: TABLE_ARN.to_owned(),
                 expiry: Setting::Off,
                 recovery: Setting::Off,
+                index: Setting::On,
             });
         })
     }
@@ -117,6 +118,7 @@ impl TableAdmin for Fakes {
         self.call("turn_on", |world| {
             let table = world.table.as_mut().expect("the table is made first");
             match feature {
+                Feature::Index => table.index = Setting::On,
                 Feature::Expiry => table.expiry = Setting::On,
                 Feature::Recovery => table.recovery = Setting::On,
             }

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use proto::{
-    config::{Config, LaunchTemplate},
+    config::{Config, KEPT, LaunchTemplate},
     ids::{ClassName, Home, InstanceArn, InstanceId},
     instance::InstanceRecord,
     message::PoolMessage,
@@ -19,10 +19,7 @@ use proto::{
 };
 
 use super::{
-    Failed, RefreshPorts, RefreshSettings, StepError,
-    bounds::Kind,
-    ending,
-    plan::floor::{KEPT, unready},
+    Failed, RefreshPorts, RefreshSettings, StepError, bounds::Kind, ending, plan::floor::unready,
     step::Step,
 };
 use crate::{

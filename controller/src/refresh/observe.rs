@@ -7,7 +7,7 @@ use proto::{
     ids::{ClassName, Home, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
     provision::Phase,
-    table::TableError,
+    table::{TableError, TableErrorKind},
 };
 
 use super::{
@@ -50,8 +50,11 @@ pub(super) async fn observe(
     let (mut records, mut provisions) = (Some(Vec::new()), Some(Vec::new()));
     let mut unlisted = BTreeMap::new();
     let mut over = BTreeSet::new();
+    let mut unindexed = false;
     if let Some(home) = home {
-        let live = kept(ports.table.live().await, "the live records", report);
+        let live = ports.table.live().await;
+        unindexed = matches!(&live, Err(error) if error.kind == TableErrorKind::NoIndex);
+        let live = kept(live, "the live records", report);
         (records, provisions) = live.map(|live| (live.instances, live.provisions)).unzip();
         if let Some(records) = &records {
             over = over_runs(ports, records, report).await;
@@ -86,6 +89,7 @@ pub(super) async fn observe(
         unlisted,
         runners,
         over,
+        unindexed,
     }
 }
 

@@ -22,6 +22,7 @@ use proto::{
 use super::{
     ClassSpec, RefreshSettings, content_hash,
     step::{QueueTrouble, Step},
+    table::{Feature, TableStep},
 };
 use crate::ports::{ForgeRunner, Machine, QueueState, TemplateContent, TemplateState};
 
@@ -56,11 +57,15 @@ pub struct Observed {
     pub runners: Option<Vec<ForgeRunner>>,
     /// Runs that GitHub says are over and whose machines nobody gave back.
     pub over: BTreeSet<RunId>,
+    /// Whether the table lacks its index: without it no live record is found.
+    pub unindexed: bool,
 }
 
 /// What to do, in this order.
 pub fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<Step> {
     let mut steps = Vec::new();
+    let index = Step::Table(TableStep::TurnOn(Feature::Index));
+    steps.extend(observed.unindexed.then_some(index));
     steps.extend(schema(settings, observed));
     steps.extend(template(settings, observed));
     steps.extend(classes(settings, observed));

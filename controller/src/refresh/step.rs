@@ -165,6 +165,17 @@ impl Step {
         )
     }
 
+    /// Whether it ends a machine because its class is retired, namely this one.
+    pub(super) fn retires(&self, retired: &ClassName) -> bool {
+        matches!(
+            self,
+            Self::Terminate {
+                because: Because::ClassRetired { class, .. },
+                ..
+            } if class == retired
+        )
+    }
+
     /// The machines of the provision that this step undoes, if it undoes one.
     pub(super) fn undone(&self) -> Option<&[InstanceId]> {
         if let Self::Undo { machines, .. } = self {
@@ -216,6 +227,13 @@ pub enum Because {
         /// The record's generation.
         generation: u64,
     },
+    /// It is idle for longer than it may, and not one of those that are kept.
+    IdleForLong {
+        /// Since when.
+        since: Time,
+        /// The record's generation.
+        generation: u64,
+    },
     /// It was launched for the floor and did not come up.
     Unready {
         /// What its agent says of it.
@@ -240,6 +258,7 @@ impl Because {
             Self::ClassRetired { generation, .. }
             | Self::ClassResized { generation, .. }
             | Self::Surplus { generation, .. }
+            | Self::IdleForLong { generation, .. }
             | Self::Unready { generation, .. }
             | Self::OldTemplate { generation, .. } => Terminate::Generation(*generation),
         }
@@ -255,6 +274,7 @@ impl fmt::Display for Because {
                 write!(f, "idle, class {class} has another size now")
             }
             Self::Surplus { most, .. } => write!(f, "idle, max-idle is {most}"),
+            Self::IdleForLong { since, .. } => write!(f, "idle since {since}, and not needed"),
             Self::Unready { why, .. } => {
                 write!(f, "launched for the floor, did not come up: {why}")
             }

@@ -12,6 +12,8 @@ use crate::ports::PortError;
 pub enum Feature {
     /// It forgets items whose time is up (TTL).
     Expiry,
+    /// It lists what is in a live state (the index `by-state`).
+    Index,
     /// It can be restored to any second of the last weeks.
     Recovery,
 }
@@ -20,6 +22,7 @@ impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expiry => "expiry of items",
+            Self::Index => "the index by-state",
             Self::Recovery => "point-in-time recovery",
         })
     }
@@ -41,6 +44,8 @@ pub enum Setting {
 pub struct TableState {
     /// Names the partition, region and account of the pool.
     pub arn: String,
+    /// Whether it lists what is live.
+    pub index: Setting,
     /// Whether items expire.
     pub expiry: Setting,
     /// Whether it can be restored.
@@ -92,8 +97,11 @@ pub(super) fn plan(name: &str, table: Option<&TableState>) -> Vec<TableStep> {
     let create = TableStep::Create {
         name: name.to_owned(),
     };
+    // A new table has its index from the start.
+    let unlisted = table.is_some_and(|table| table.index == Setting::Off);
     [
         (table.is_none(), create),
+        (unlisted, TableStep::TurnOn(Feature::Index)),
         (
             lacks(|table| table.expiry),
             TableStep::TurnOn(Feature::Expiry),

@@ -40,7 +40,7 @@ pub(super) async fn free(
         label: terms.label.clone(),
         generation,
         token,
-        idle_time: terms.parameters.idle_time(),
+        idle_time: terms.parameters.stay(),
     };
     let with_token = step(terms.removal_token());
     let change = with_token.change(now);

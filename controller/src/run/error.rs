@@ -33,6 +33,8 @@ pub(super) enum RunError {
     Secret(#[source] PortError),
     #[error("it is not known which runner program the machines get")]
     Runner(#[source] LookupError),
+    #[error("it is not known which image the machines get")]
+    Image(#[source] PortError),
     #[error("the machines' agents cannot be asked")]
     Ask(#[source] PortError),
     #[error("{0} of the machines did not answer")]
@@ -72,6 +74,7 @@ impl RunError {
             | Self::Table(_)
             | Self::Secret(_)
             | Self::Runner(_)
+            | Self::Image(_)
             | Self::Ask(_)
             | Self::Unanswered(_)
             | Self::InUse(_)
@@ -117,7 +120,7 @@ impl RunError {
                  to Systems Manager"
                     .to_owned(),
             ),
-            Self::Secret(_) => Some(
+            Self::Secret(_) | Self::Image(_) => Some(
                 "check its name and region, and that the step's role may read it (and decrypt \
                  with its key)"
                     .to_owned(),

@@ -12,15 +12,26 @@ use crate::{
     github::release::Wanted,
     inputs::RefreshInputs,
     ports::{RootVolume, TemplateContent},
-    refresh::RefreshSettings,
+    refresh::{RefreshSettings, bounds::IdleRules},
 };
+
+/// The image of new machines, as an operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageName {
+    /// `ami-…`
+    Id(String),
+    /// A parameter of Systems Manager that holds the id, by its name or ARN.
+    Parameter(String),
+}
 
 /// The desired state, as far as it can be told without asking anybody.
 #[derive(Debug)]
 pub struct DesiredState {
+    /// The image of new machines.
+    pub image: ImageName,
     /// Which runner program the machines must have; none: whatever the image carries.
     pub runner: Option<Wanted>,
-    /// With user data that names no runner program.
+    /// Without an image, and with user data that names no runner program.
     refresh: RefreshSettings,
     agent: AgentConfig,
     agent_download: Option<Downloads>,
@@ -31,18 +42,6 @@ impl DesiredState {
     pub fn new(inputs: &RefreshInputs) -> Result<Self, BadInput> {
         let Common { region, pool } = Common::new(&inputs.common)?;
         let github = GithubSettings::new(&inputs.common, &inputs.github)?;
-        let ami = required(
-            "ami",
-            inputs.ami.as_ref(),
-            "give the image of new machines, ami-…",
-        )?;
-        if !ami.starts_with("ami-") {
-            return Err(BadInput::new(
-                "ami",
-                format!("`{ami}` is no image id"),
-                "give one such as ami-0abc",
-            ));
-        }
         let classes = classes::parse(given(inputs.resource_class_config.as_ref()))?;
         let agent = AgentConfig {
             v: 1,
@@ -62,9 +61,14 @@ impl DesiredState {
             times: Times::default(),
         };
         let agent_download = agent_download(inputs)?;
+        let idle = idle::rules(
+            given(inputs.min_idle.as_ref()),
+            given(inputs.max_idle.as_ref()),
+            &classes,
+        )?;
         let refresh = RefreshSettings {
             template: TemplateContent {
-                image: ami.to_owned(),
+                image: String::new(),
                 root_volume: root_volume(inputs)?,
                 key_name: key_name(given(inputs.key_name.as_ref()))?,
                 iam_instance_profile: required(
@@ -85,18 +89,15 @@ impl DesiredState {
             },
             runner: None,
             ephemeral: agent.jobs.ephemeral,
-            parameters: parameters(inputs)?,
-            idle: idle::rules(
-                given(inputs.min_idle.as_ref()),
-                given(inputs.max_idle.as_ref()),
-                &classes,
-            )?,
+            parameters: parameters(inputs, &idle)?,
+            idle,
             classes,
             pool,
             github_url: agent.github_url.clone(),
             dry_run: inputs.dry_run,
         };
         Ok(Self {
+            image: image(inputs)?,
             runner: wanted_runner(given(inputs.actions_runner_version.as_ref()))?,
             refresh,
             agent,
@@ -104,8 +105,12 @@ impl DesiredState {
         })
     }
 
-    /// With the runner program that was found.
-    pub fn with(self, runner: Option<RunnerRelease>) -> Result<RefreshSettings, BadInput> {
+    /// With the id of the image, and the runner program that was found.
+    pub fn with(
+        self,
+        image: String,
+        runner: Option<RunnerRelease>,
+    ) -> Result<RefreshSettings, BadInput> {
         let Self {
             mut refresh,
             mut agent,
@@ -114,8 +119,26 @@ impl DesiredState {
         } = self;
         agent.runner.clone_from(&runner);
         refresh.template.user_data = user_data(&agent, agent_download.as_ref())?;
+        refresh.template.image = image;
         refresh.runner = runner;
         Ok(refresh)
+    }
+}
+
+fn image(inputs: &RefreshInputs) -> Result<ImageName, BadInput> {
+    const ALLOWED: &str = "give the image of new machines, ami-…, or ssm: and the name of a \
+                           parameter that holds it";
+    let ami = required("ami", inputs.ami.as_ref(), ALLOWED)?;
+    // EC2's own spelling, which launch templates know.
+    let name = ami.strip_prefix("resolve:").unwrap_or(ami);
+    let is_arn = name.starts_with("arn:") && name.contains(":ssm:") && name.contains(":parameter/");
+    match name.strip_prefix("ssm:").or(is_arn.then_some(name)) {
+        Some(name) if !name.is_empty() => Ok(ImageName::Parameter(name.to_owned())),
+        None if ami.starts_with("ami-") => Ok(ImageName::Id(ami.to_owned())),
+        Some(_) | None => {
+            let wrong = format!("`{ami}` names no image");
+            Err(BadInput::new("ami", wrong, ALLOWED))
+        }
     }
 }
 
@@ -139,7 +162,7 @@ fn job_rules(inputs: &RefreshInputs) -> Result<JobRules, BadInput> {
     })
 }
 
-fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
+fn parameters(inputs: &RefreshInputs, idle: &IdleRules) -> Result<Parameters, BadInput> {
     Ok(Parameters {
         subnet_ids: list(
             "subnet-ids",
@@ -148,6 +171,7 @@ fn parameters(inputs: &RefreshInputs) -> Result<Parameters, BadInput> {
             |item| item.starts_with("subnet-"),
             "give one or more ids, subnet-…",
         )?,
+        keeps_idle: idle.min.iter().any(|rule| rule.count > 0),
         max_jobs: limit("max-jobs", inputs.max_jobs.as_ref(), 1_000_000)?
             .map(|jobs| u32::try_from(jobs).unwrap_or(u32::MAX)),
         max_age_sec: limit("max-age-min", inputs.max_age_min.as_ref(), 43_200)?

@@ -4,6 +4,7 @@
 //! ```text
 //!   pool ── a yard whose pool was refreshed
 //!     ├─▶ sample ── one step of a workflow, measured ─▶ round ─▶ table
+//!     ├─▶ refresh ── pools of 100 to 5,000 records
 //!     └─▶ race ── many provisions at once, and the verdict
 //!   agent ── one agent: what it costs the machine, and how soon it notices
 //! ```
@@ -11,6 +12,7 @@
 pub mod agent;
 pub mod pool;
 pub mod race;
+pub mod refresh;
 pub mod round;
 pub mod sample;
 pub mod table;

@@ -32,19 +32,43 @@ impl<'a> Pool<'a> {
     ///
     /// When the yard does not start or refresh fails.
     pub async fn start(binaries: &'a Binaries, latency: Duration) -> Result<Self, Wrong> {
-        let yard = Yard::start(Settings::new(&binaries.agent, &binaries.runner)).await?;
+        let settings = Settings::new(&binaries.agent, &binaries.runner);
+        let pool = Self::of(binaries, settings).await?;
+        pool.yard.aws.set_latency(latency);
+        Ok(pool)
+    }
+
+    /// A pool whose machines are seen at EC2 alone: nothing of them runs.
+    ///
+    /// # Errors
+    ///
+    /// When the yard does not start or refresh fails.
+    pub async fn hollow(binaries: &'a Binaries) -> Result<Self, Wrong> {
+        let mut settings = Settings::new(&binaries.agent, &binaries.runner);
+        settings.hollow = true;
+        settings.aws.quota = 100_000;
+        Self::of(binaries, settings).await
+    }
+
+    async fn of(binaries: &'a Binaries, settings: Settings) -> Result<Self, Wrong> {
+        let yard = Yard::start(settings).await?;
         let pool = Self { yard, binaries };
-        let mut inputs = refresh_inputs(&pool.yard, "subnet-0a subnet-0b");
-        // A script is boot time; and a later `idle-time-sec` must not meet the story's.
-        inputs.retain(|(name, _)| !["pre-runner-script", "idle-time-sec"].contains(name));
-        inputs.push(("idle-time-sec", IDLE_SECONDS.to_owned()));
+        let inputs = pool.refresh_inputs();
         let inputs: Vec<(&str, &str)> = inputs
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
         succeed(pool.run(1).step("refresh", &inputs).await?)?;
-        pool.yard.aws.set_latency(latency);
         Ok(pool)
+    }
+
+    /// The inputs of its refreshes.
+    pub fn refresh_inputs(&self) -> Vec<(&'static str, String)> {
+        let mut inputs = refresh_inputs(&self.yard, "subnet-0a subnet-0b");
+        // A script is boot time; and a later `idle-time-sec` must not meet the story's.
+        inputs.retain(|(name, _)| !["pre-runner-script", "idle-time-sec"].contains(name));
+        inputs.push(("idle-time-sec", IDLE_SECONDS.to_owned()));
+        inputs
     }
 
     /// The steps of one run.

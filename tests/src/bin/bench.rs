@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use tests::{
-    bench::{PROFILE, Wrong, agent, race::Race, round, table},
+    bench::{PROFILE, Wrong, agent, race::Race, refresh, round, table},
     binaries::Binaries,
     yard::clock,
 };
@@ -25,6 +25,9 @@ struct Arguments {
     /// Instead: provisions that race for idle machines, once for enough and once for too few.
     #[arg(long)]
     contention: bool,
+    /// Instead: refreshes of pools of 100, 1,000 and 5,000 records.
+    #[arg(long)]
+    refresh: bool,
     /// Instead: one agent, what it costs its machine and how soon it notices. Takes four minutes.
     #[arg(long)]
     agent: bool,
@@ -68,6 +71,10 @@ async fn run(arguments: &Arguments) -> Result<bool, Wrong> {
     if arguments.agent {
         let program = arguments.agent_binary.as_ref().unwrap_or(&binaries.agent);
         line(&agent::play(program).await?);
+        return Ok(true);
+    }
+    if arguments.refresh {
+        line(&refresh::play(&binaries, latency).await?);
         return Ok(true);
     }
     if arguments.contention {

@@ -605,6 +605,7 @@ async fn the_configuration_reads_back(table: &dyn Table) {
         ConfigItem::Parameters(Parameters {
             subnet_ids: vec!["subnet-1".into(), "subnet-2".into()],
             idle_time_sec: 1,
+            keeps_idle: true,
             max_jobs: Some(7),
             max_age_sec: None,
             max_runtime_sec: 2,

@@ -30,6 +30,7 @@ impl TableAdmin for Admin {
             arn: "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p".to_owned(),
             expiry: Setting::On,
             recovery: Setting::On,
+            index: Setting::On,
         }))
     }
 

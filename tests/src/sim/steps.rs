@@ -34,6 +34,7 @@ pub(super) fn parameters(idle_time: Duration) -> Parameters {
     Parameters {
         subnet_ids: vec!["subnet-1".to_owned()],
         idle_time_sec: idle_time.as_secs(),
+        keeps_idle: false,
         max_jobs: None,
         max_age_sec: None,
         max_runtime_sec: 1_800,

@@ -52,6 +52,8 @@ pub struct Settings {
     pub aws: aws::Settings,
     /// GitHub; its `runner_binary` is filled in from the one above when empty.
     pub github: github::Settings,
+    /// Machines are seen at EC2 alone: nothing of them runs.
+    pub hollow: bool,
     /// Keep the world's folder even when nothing went wrong.
     pub keep: bool,
 }
@@ -67,6 +69,7 @@ impl Settings {
             runner_binary: runner_binary.into(),
             aws: aws::Settings::default(),
             github: github::Settings::default(),
+            hollow: false,
             keep: false,
         }
     }
@@ -126,6 +129,7 @@ impl Yard {
                 world: folder.clone(),
                 world_id: id.clone(),
                 aws_url: aws.url(),
+                hollow: settings.hollow,
                 boot: settings.boot,
                 configure: settings.configure,
                 deregister: settings.deregister,

@@ -356,6 +356,7 @@ fn every_attribute_of_the_configuration_is_there() {
             keys(Parameters {
                 subnet_ids: Vec::new(),
                 idle_time_sec: 1,
+                keeps_idle: true,
                 max_jobs: Some(1),
                 max_age_sec: Some(1),
                 max_runtime_sec: 1,

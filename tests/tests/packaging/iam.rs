@@ -191,6 +191,12 @@ async fn live() -> Life {
     );
     done(&life.refresh(&[classes]).await);
 
+    // Its index is lost, which is seen only after it was looked for.
+    let dynamo = clients::dynamodb(&life.yard.aws.url());
+    clients::lose_the_index(&dynamo, "paddock-acme-widgets").await;
+    assert_eq!(life.refresh(&[classes]).await.code, 3);
+    done(&life.refresh(&[classes]).await);
+
     // New machines, on demand and spot; some become warm ones.
     let (one, two, three) = (
         ("instance-count", "1"),

@@ -51,6 +51,7 @@ impl World {
             world: folder.path().to_owned(),
             world_id: folder.path().display().to_string(),
             aws_url: "http://127.0.0.1:1".to_owned(),
+            hollow: false,
             boot: Duration::from_millis(50),
             configure: Duration::from_millis(7),
             deregister: Duration::ZERO,

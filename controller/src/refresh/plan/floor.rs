@@ -10,7 +10,11 @@ use std::{
 };
 
 use proto::{
-    config::FloorTrouble, ids::InstanceId, instance::InstanceRecord, signal::Signal, state::State,
+    config::{FloorTrouble, KEPT},
+    ids::InstanceId,
+    instance::InstanceRecord,
+    signal::Signal,
+    state::State,
     time::Time,
 };
 
@@ -21,8 +25,6 @@ use crate::refresh::{
     step::{Because, Step},
 };
 
-/// How long a machine of the floor stays without another refresh: refresh runs at least hourly.
-pub(in crate::refresh) const KEPT: Duration = Duration::from_hours(1);
 /// A machine whose last beat is older does not count: it could not be claimed.
 const BEATS_WITHIN: Duration = Duration::from_mins(1);
 
@@ -52,7 +54,11 @@ pub(super) fn plan(
             kinds.entry(kind).or_default().push(record);
         }
     }
-    for (kind, bounds) in settings.idle.at(now) {
+    let mut bounds = settings.idle.at(now);
+    for kind in kinds.keys() {
+        bounds.entry(kind.clone()).or_default();
+    }
+    for (kind, bounds) in bounds {
         let machines = kinds.remove(&kind).unwrap_or_default();
         let troubles = observed.config.refresh.iter().flat_map(|it| &it.floor);
         let blocked = is_blocked(troubles, &kind, now);
@@ -112,26 +118,38 @@ fn of_kind(
     idle.sort_by(|a, b| (b.created_at, b.id()).cmp(&(a.created_at, a.id())));
     let most = bounds.max.map_or(usize::MAX, |max| max as usize);
     let surplus = idle.split_off(most.min(idle.len()));
+    let end = |record: &InstanceRecord, because| Step::Terminate {
+        arn: record.arn.clone(),
+        because,
+    };
     let mut steps: Vec<Step> = surplus
         .into_iter()
         .rev()
-        .map(|record| Step::Terminate {
-            arn: record.arn.clone(),
-            because: Because::Surplus {
-                most,
-                generation: record.generation,
-            },
+        .map(|record| {
+            let generation = record.generation;
+            end(record, Because::Surplus { most, generation })
         })
         .collect();
 
     let least = bounds.min as usize;
-    let kept: Vec<&InstanceRecord> = idle
-        .into_iter()
-        .filter(|record| is_good(settings, record, now))
-        .take(least)
-        .collect();
+    let (mut kept, mut rest) = (Vec::new(), Vec::new());
+    for record in idle {
+        if kept.len() < least && is_good(settings, record, now) {
+            kept.push(record);
+        } else {
+            rest.push(record);
+        }
+    }
+    // In a pool that keeps some, the threshold of the others is not their idle time.
+    let idle_time = settings.parameters.idle_time();
+    let too_long = rest.into_iter().rev();
+    let too_long = too_long.filter(|record| now.since(record.since) > idle_time);
+    steps.extend(too_long.map(|record| {
+        let (since, generation) = (record.since, record.generation);
+        end(record, Because::IdleForLong { since, generation })
+    }));
     let soon = |record: &&&InstanceRecord| record.threshold < Some(now + KEPT / 2);
-    let short: Vec<InstanceRecord> = kept.iter().filter(soon).map(|it| (*it).clone()).collect();
+    let short: Vec<InstanceRecord> = kept.iter().filter(soon).copied().cloned().collect();
     if !short.is_empty() {
         steps.push(Step::Keep {
             kind: kind.clone(),

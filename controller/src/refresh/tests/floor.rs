@@ -207,3 +207,32 @@ async fn what_a_dead_refresh_launched_is_pooled_or_ends_by_its_threshold() {
         [true, false, false, false]
     );
 }
+
+#[tokio::test]
+async fn a_machine_of_the_floor_that_was_used_is_kept_and_those_too_many_go() {
+    let mut scene = Scene::made().await;
+    scene.settings.idle.min = at_least(1);
+    scene.settings.parameters.keeps_idle = true;
+    assert_eq!(scene.settings.parameters.stay(), Duration::from_hours(1));
+    // Released eight minutes ago, longer than an idle machine may stay: the younger one is kept.
+    for n in [1, 2] {
+        scene
+            .instance(n, State::Idle, |record| {
+                record.created_at = Time::from_millis(START - i64::from(n) * 20 * MINUTE);
+                record.since = Time::from_millis(START - 8 * MINUTE);
+                record.threshold = Some(Time::from_millis(START + 52 * MINUTE));
+                record.heartbeat = Some(Time::from_millis(START));
+            })
+            .await;
+    }
+    let report = scene.run().await;
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(raises(&report), [0; 0]);
+    assert_eq!([1, 2].map(|n| scene.is_alive(n)), [true, false]);
+    let said = lines(&report.planned).join("\n");
+    assert!(said.contains("and not needed)"), "{said}");
+    // Without a floor nobody needs the other one either.
+    scene.settings.idle.min.clear();
+    scene.run().await;
+    assert!(!scene.is_alive(1));
+}

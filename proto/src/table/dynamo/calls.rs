@@ -45,6 +45,13 @@ impl DynamoTable {
         move |error| {
             let kind = match error.code() {
                 Some("ResourceNotFoundException") => TableErrorKind::NoTable,
+                Some("ValidationException")
+                    if error
+                        .message()
+                        .is_some_and(|it| it.contains("specified index")) =>
+                {
+                    TableErrorKind::NoIndex
+                }
                 Some(
                     "AccessDeniedException"
                     | "UnrecognizedClientException"

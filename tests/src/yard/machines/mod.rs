@@ -51,6 +51,8 @@ pub struct Settings {
     pub world_id: String,
     /// Where AWS is served.
     pub aws_url: String,
+    /// Nothing of the machines runs.
+    pub hollow: bool,
     /// Time from launch to the start of the first program.
     pub boot: Duration,
     /// Time that configuring a runner takes.
@@ -125,6 +127,9 @@ impl Machines {
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
+                    MachineEvent::Launched(launch) if own.shared.settings.hollow => {
+                        own.shared.cloud.machine_running(&launch.id);
+                    }
                     MachineEvent::Launched(launch) => {
                         let id = launch.id.clone();
                         if let Err(error) = own.launch(launch).await {
@@ -162,7 +167,7 @@ impl Machines {
     fn terminate(&self, id: &str) {
         match self.find(id) {
             Some(machine) => machine.terminate.cancel(),
-            // It could not be built, so there is nothing to end.
+            // It was not built, so there is nothing to end.
             None => self.shared.cloud.machine_stopped(id),
         }
     }

@@ -1,0 +1,128 @@
+//! Machines that have to end.
+
+use super::*;
+
+#[tokio::test]
+async fn expired_machines_of_every_live_state_end() {
+    let scene = Scene::made().await;
+    for (n, state) in (1..).zip(State::LIVE) {
+        let past = Time::from_millis(START - 1);
+        scene
+            .instance(n, state, |record| record.threshold = Some(past))
+            .await;
+    }
+    assert_eq!(scene.settles().await.len(), 4);
+    for n in 1..=4 {
+        assert_eq!(scene.state(n).await, State::Terminated);
+        assert!(!scene.is_alive(n));
+    }
+}
+
+#[tokio::test]
+async fn a_dead_controllers_provision_is_undone() {
+    let scene = Scene::made().await;
+    let label = || Some("7".parse().unwrap());
+    // Claimed; given back meanwhile; launched; launched without record; launched, not journaled.
+    scene
+        .instance(1, State::Claimed, |record| record.label = label())
+        .await;
+    scene
+        .instance(2, State::Running, |record| {
+            record.label = Some("8".parse().unwrap());
+        })
+        .await;
+    scene
+        .instance(3, State::Created, |record| record.label = label())
+        .await;
+    scene.machine(4, 1, None);
+    scene.machine(5, 1, Some("token.1"));
+    scene
+        .provision(START - 2 * MINUTE, |record| {
+            record.claimed = vec![id(1), id(2)];
+            record.launched = vec![id(3), id(4)];
+        })
+        .await;
+    let steps = scene.settles().await;
+    assert!(
+        matches!(&steps[..], [Step::Undo { machines, .. }] if machines.len() == 5),
+        "{steps:?}"
+    );
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(|n| scene.is_alive(n)),
+        [false, true, false, false, false]
+    );
+    assert_eq!(scene.state(2).await, State::Running);
+    let run = "7".parse().unwrap();
+    let closed = scene.table.provisions_of(&run).await.unwrap().remove(0);
+    assert_eq!((closed.phase, closed.revision), (Phase::RolledBack, 3));
+    assert!(closed.error.is_some() && closed.expires_at.is_some());
+}
+
+#[tokio::test]
+async fn a_provision_at_work_is_left_alone() {
+    let scene = Scene::made().await;
+    scene
+        .instance(1, State::Claimed, |record| {
+            record.label = Some("7".parse().unwrap());
+        })
+        .await;
+    scene
+        .provision(START - 30 * SECOND, |record| record.claimed = vec![id(1)])
+        .await;
+    assert_eq!(scene.settles().await, []);
+}
+
+#[tokio::test]
+async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
+    let scene = Scene::made().await;
+    scene.machine(1, 6, None);
+    scene.machine(2, 4, None);
+    scene.instance(3, State::Terminated, |_| ()).await;
+    scene.instance(4, State::Running, |_| ()).await;
+    scene
+        .instance(5, State::Created, |record| {
+            record.created_at = Time::from_millis(START);
+        })
+        .await;
+    scene
+        .fakes
+        .with(|world| world.machines.retain(|m| m.id != id(4) && m.id != id(5)));
+    assert_eq!(
+        scene.settles().await,
+        [
+            Step::Close {
+                arn: arn(4),
+                state: State::Running
+            },
+            Step::TerminateStray {
+                id: id(1),
+                because: Stray::NoRecord
+            },
+            Step::TerminateStray {
+                id: id(3),
+                because: Stray::Terminated
+            },
+        ]
+    );
+    assert_eq!([1, 2, 3].map(|n| scene.is_alive(n)), [false, true, false]);
+    assert_eq!(scene.state(4).await, State::Terminated);
+    assert_eq!(scene.state(5).await, State::Created);
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_terminated_fails_its_step_and_ends_next_time() {
+    let scene = Scene::made().await;
+    let past = Time::from_millis(START - 1);
+    scene
+        .instance(1, State::Running, |record| record.threshold = Some(past))
+        .await;
+    scene.fakes.with(|world| world.broken = Some("terminate"));
+    let report = scene.run().await;
+    assert!(matches!(&report.failed[0].0, Failed::Step(step) if **step == report.planned[0]));
+    scene.fakes.with(|world| world.broken = None);
+    let stray = Step::TerminateStray {
+        id: id(1),
+        because: Stray::Terminated,
+    };
+    assert_eq!(scene.settles().await, [stray]);
+}
