@@ -3,12 +3,15 @@
 //! Each adapter turns one port into calls and the SDK's errors into [`PortError`]s; none decides
 //! anything. [`Clients`] makes all of their clients from one configuration.
 
+pub mod cloudwatch;
 pub mod demolition;
 pub mod fleet;
 pub mod pool;
+mod query;
 pub mod remote;
 pub mod schema;
 pub mod secrets;
+pub mod surroundings;
 mod template;
 mod terminate;
 

@@ -35,6 +35,9 @@ pub enum Mode {
     /// Show the pool as it is: its machines, and what they cost.
     #[command(after_help = help::STATUS)]
     Status(StatusInputs),
+    /// Look for what keeps the pool from working, and say what to do.
+    #[command(after_help = help::DOCTOR)]
+    Doctor(Box<DoctorInputs>),
     /// Take down all that refresh made: machines, template, queues, runners, table.
     #[command(after_help = help::DESTROY)]
     Destroy(Box<DestroyInputs>),
@@ -158,6 +161,10 @@ pub struct RefreshInputs {
     /// Minutes that a run may keep its machines [default: 30].
     #[arg(long, env = "INPUT_MAX-RUNTIME-MIN")]
     pub max_runtime_min: Option<String>,
+    /// Whether refresh and provision publish metrics to CloudWatch, namespace Paddock
+    /// [default: false].
+    #[arg(long, env = "INPUT_METRICS")]
+    pub metrics: Option<String>,
     /// Where an image without the agent fetches it; `{arch}` stands for its architecture.
     #[arg(long, env = "INPUT_AGENT-URL")]
     pub agent_url: Option<String>,
@@ -281,6 +288,24 @@ pub struct StatusInputs {
     /// Print JSON: one object for each look.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What doctor takes.
+#[derive(Debug, Default, Args)]
+pub struct DoctorInputs {
+    /// What every mode takes.
+    #[command(flatten)]
+    pub common: CommonInputs,
+    /// How to reach GitHub; without a login it is not looked at.
+    #[command(flatten)]
+    pub github: GithubInputs,
+    /// ARN of the role whose permissions are asked for [default: that of the credentials].
+    #[arg(long)]
+    pub role: Option<String>,
+    /// The commands that it has to be allowed: some of refresh, provision and release
+    /// [default: refresh].
+    #[arg(long)]
+    pub commands: Option<String>,
 }
 
 /// What destroy takes.

@@ -52,7 +52,10 @@ use self::{
     step::{Step, count_line},
     table::TableAdmin,
 };
-use crate::ports::{Fleet, Forge, Pool};
+use crate::{
+    metrics,
+    ports::{Fleet, Forge, Pool},
+};
 
 /// What refresh works on.
 #[derive(Clone)]
@@ -113,6 +116,11 @@ pub async fn refresh(
     )
     .await;
     let steps = plan::plan(settings, &observed, ports.clock.now());
+    if settings.parameters.metrics && !settings.dry_run {
+        let records = observed.records.as_deref().unwrap_or_default();
+        let now = ports.clock.now();
+        report.measures = metrics::of_pool(records, &steps, &settings.idle, now);
+    }
     say(&steps, out);
     report.planned.extend(steps.iter().cloned());
     out(&count_line(&report.planned));

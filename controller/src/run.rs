@@ -2,6 +2,7 @@
 
 mod agent_status;
 mod destroy;
+mod doctor;
 mod error;
 mod github;
 mod image;
@@ -13,19 +14,20 @@ use proto::{
     config::{Config, SCHEMA_VERSION},
     ids::Home,
     table::{Table, TableErrorKind, dynamo::DynamoTable},
-    time::SystemClock,
+    time::{Clock, SystemClock},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::{error::RunError, github::Github};
 use crate::{
-    aws::{Clients, fleet::Ec2Fleet, pool::SqsPool},
+    aws::{Clients, cloudwatch, fleet::Ec2Fleet, pool::SqsPool},
     exit::Exit,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
-    output::{Console, Trouble, harmless::HarmlessStderr},
+    metrics::{self, Measure},
+    output::{Console, Trouble, chain, harmless::HarmlessStderr},
     provision::{self, Failure},
-    refresh::{self, RefreshPorts},
+    refresh::{self, Failed, RefreshPorts},
     release,
     settings::{
         Common,
@@ -57,10 +59,11 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Release(inputs) => &inputs.common,
         Mode::AgentStatus(inputs) => &inputs.common,
         Mode::Status(inputs) => &inputs.common,
+        Mode::Doctor(inputs) => &inputs.common,
         Mode::Destroy(inputs) => &inputs.common,
     };
     let json = match &inputs.mode {
-        Mode::AgentStatus(_) | Mode::Destroy(_) => false,
+        Mode::AgentStatus(_) | Mode::Doctor(_) | Mode::Destroy(_) => false,
         Mode::Status(inputs) => inputs.json,
         Mode::Refresh(inputs) => inputs.json,
         Mode::Provision(inputs) => inputs.json,
@@ -77,6 +80,7 @@ pub async fn run(args: Vec<OsString>, mode: Option<OsString>) -> Exit {
         Mode::Release(inputs) => run_release(inputs, &console).await,
         Mode::AgentStatus(inputs) => agent_status::run(inputs, &console).await,
         Mode::Status(inputs) => status::run(inputs, &console).await,
+        Mode::Doctor(inputs) => doctor::run(inputs, &console).await,
         Mode::Destroy(inputs) => destroy::run(inputs, &console).await,
     };
     result.unwrap_or_else(|error| {
@@ -115,7 +119,12 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let ports = RefreshPorts::new(&sdk, &pool, github.forge);
     let settings = desired.with(image, runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
-    let report = refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
+    let mut report =
+        refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
+    let now = SystemClock.now();
+    let published = cloudwatch::publish(&sdk, &settings.pool, &report.measures, now).await;
+    let unpublished = published.map_err(|error| (Failed::Metrics, error.into()));
+    report.failed.extend(unpublished.err());
     console.refreshed(&report);
     if report.failed.is_empty() {
         return Ok(Exit::Done);
@@ -134,6 +143,7 @@ async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Ex
         () = cancelled.cancelled() => return Err(RunError::Cancelled),
     };
     mask_tokens(&config, console);
+    let measured = config.parameters.as_ref().is_some_and(|it| it.metrics);
     let token = uuid::Uuid::new_v4().simple().to_string();
     console.group("Provision");
     let result = provision::provision(&world, &settings, config, token, console, &cancelled).await;
@@ -141,10 +151,23 @@ async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Ex
     match result {
         Ok(provisioned) => {
             console.provisioned(&provisioned);
+            if measured {
+                let class = &settings.resource_class;
+                publish(&common, metrics::of_provision(class, &provisioned), console).await;
+            }
             Ok(Exit::Done)
         }
         Err(Failure { error, left }) if left.is_empty() => Err(error.into()),
         Err(Failure { error, left }) => Err(RunError::Unfinished { error, left }),
+    }
+}
+
+/// Metrics are not worth a provision that got its machines.
+async fn publish(common: &Common, measures: Vec<Measure>, console: &Console) {
+    let sdk = proto::aws::sdk_config(Some(common.region.clone())).await;
+    let now = SystemClock.now();
+    if let Err(error) = cloudwatch::publish(&sdk, &common.pool, &measures, now).await {
+        console.warn(format_args!("the metrics are lost: {}", chain(&error)));
     }
 }
 

@@ -100,6 +100,9 @@ pub struct Parameters {
     pub release_timeout_sec: u64,
     /// How old the last beat of a healthy machine may be.
     pub healthy_within_sec: u64,
+    /// Whether commands publish metrics.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metrics: bool,
 }
 
 impl Parameters {

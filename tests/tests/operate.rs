@@ -6,7 +6,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proto::state::State;
+use proto::{config::ConfigItem, state::State, table::Table as _};
 use serde_json::Value;
 use tests::{
     clients,
@@ -191,6 +191,79 @@ async fn destroy_takes_down_all_and_nothing_else() {
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(
         step.log.contains("there is nothing of a pool"),
+        "{}",
+        step.log
+    );
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_is_wrong() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let step = operate(
+        &pool,
+        "doctor",
+        &["--commands", "refresh provision release"],
+    )
+    .await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    for about in [
+        "credentials",
+        "clock",
+        "table",
+        "configuration",
+        "runner tokens",
+        "queue of class large",
+        "launch template",
+        "image",
+        "security groups",
+        "instance profile",
+        "subnets",
+        "GitHub",
+        "permissions for refresh",
+        "permissions for provision",
+        "permissions for release",
+    ] {
+        let line = format!("ok       {about}: ");
+        assert!(step.log.contains(&line), "{about}: {}", step.log);
+    }
+    assert!(!step.log.contains("failed   "), "{}", step.log);
+
+    let url = pool.yard.aws.url();
+    let config = pool.table.config().await.expect("read");
+    let mut parameters = config.parameters.expect("parameters");
+    parameters.subnet_ids.push("subnet-0dead".to_owned());
+    let parameters = ConfigItem::Parameters(parameters);
+    pool.table.put_config(&parameters).await.expect("written");
+    let sqs = clients::sqs(&url);
+    let queue = &config.resource_classes[0].queue_url;
+    sqs.delete_queue()
+        .queue_url(queue)
+        .send()
+        .await
+        .expect("deleted");
+    pool.yard.aws.forbid("sqs:SendMessage");
+    pool.yard.aws.forbid("ec2:DescribeSecurityGroups");
+    let step = operate(&pool, "doctor", &["--commands", "release"]).await;
+    assert_eq!(step.code, 1, "{}", step.log);
+    for words in [
+        "it is gone: run refresh",
+        "subnet-0dead",
+        "failed   security groups: cannot find all security groups",
+        "lacks sqs:SendMessage",
+        "4 of the findings",
+    ] {
+        assert!(step.log.contains(words), "{words}: {}", step.log);
+    }
+
+    let step = operate(&pool, "doctor", &["--commands", "everything"]).await;
+    assert_eq!(step.code, 2, "{}", step.log);
+    let mut lost = pool.run(1);
+    lost.flags = vec!["--pool".to_owned(), "nowhere".to_owned()];
+    let step = lost.step("doctor", &[]).await.expect("it runs");
+    assert_eq!(step.code, 1, "{}", step.log);
+    assert!(
+        step.log.contains("there is none of pool nowhere"),
         "{}",
         step.log
     );

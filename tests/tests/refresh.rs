@@ -15,7 +15,7 @@ use tests::{
     pool::Pool,
     story::refresh_inputs,
     workflow::Step,
-    yard::aws::SecretKind,
+    yard::aws::{Fault, FaultKind, SecretKind},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +162,73 @@ async fn a_provision_takes_the_floors_machines_and_the_ceiling_ends_them() {
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(step.log.contains("max-idle is 0"), "{}", step.log);
     pool.until_alive(0).await;
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_what_the_pool_does() {
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(11, "1").await.code, 0);
+    assert_eq!(pool.release(11).await.code, 0);
+    assert_eq!(pool.yard.aws.metrics(), [], "off by default");
+
+    let on = [("metrics", "true")];
+    assert_eq!(refresh_with(&pool, &on).await.code, 0);
+    assert_eq!(pool.provision(12, "2").await.code, 0);
+    let step = refresh_with(&pool, &on).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(pool.calls("PutMetricData"), 3);
+    let metrics = pool.yard.aws.metrics();
+    let values = |name: &str| -> Vec<f64> {
+        let name = format!("Paddock/{name}");
+        let named = metrics.iter().filter(|value| value.metric == name);
+        named.map(|value| value.value).collect()
+    };
+    assert_eq!(values("Idle"), [1.0, 0.0]);
+    assert_eq!(values("Running"), [0.0, 2.0]);
+    assert_eq!(
+        (values("PoolHits"), values("PoolMisses")),
+        (vec![1.0], vec![1.0])
+    );
+    for timed in ["OldestIdle", "SecondsToReadyReused", "SecondsToReadyNew"] {
+        let values = values(timed);
+        assert!(
+            values.len() == 1 && values[0] > 0.0 && values[0] < 60.0,
+            "{timed}: {values:?}"
+        );
+    }
+    for value in &metrics {
+        let dimensions: Vec<&str> = value.dimensions.values().map(String::as_str).collect();
+        assert_eq!(
+            dimensions,
+            ["large", "acme-widgets", "on-demand"],
+            "{value:?}"
+        );
+    }
+
+    // What cannot be published fails alone; a provision does not fail for it.
+    for _ in 0..2 {
+        pool.yard.aws.inject(Fault {
+            service: "monitoring".to_owned(),
+            action: "PutMetricData".to_owned(),
+            caller: "*".to_owned(),
+            spared: 0,
+            kind: FaultKind::Error {
+                status: 403,
+                code: "AccessDenied".to_owned(),
+            },
+            count: 1,
+        });
+        if pool.calls("PutMetricData") == 3 {
+            let step = refresh_with(&pool, &on).await;
+            assert_eq!(step.code, 3, "{}", step.log);
+            assert!(step.log.contains("publish metrics"), "{}", step.log);
+        } else {
+            let step = pool.provision(13, "1").await;
+            assert_eq!(step.code, 0, "{}", step.log);
+            assert!(step.log.contains("the metrics are lost"), "{}", step.log);
+        }
+    }
     pool.yard.stop().await;
 }
 

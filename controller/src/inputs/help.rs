@@ -9,6 +9,7 @@ const HEADINGS: [(&str, &[(&str, &str)]); 5] = [
         "Pool",
         &[
             ("aws_region", "REGION"),
+            ("metrics", "true|false"),
             ("pool_name", "NAME"),
             ("github_scope", "SCOPE"),
             ("resource_class_config", "JSON"),
@@ -143,6 +144,14 @@ Examples:
   controller status --pool acme-web --aws-region eu-central-1
   controller status --pool acme-web --watch --price-file prices.json
   controller status --pool acme-web --json";
+
+pub(super) const DOCTOR: &str = "\
+It changes nothing. Exit code 1: the pool cannot work, and the lines that begin with `failed` say why.
+
+Examples:
+  controller doctor --pool acme-web
+  controller doctor --pool acme-web --commands 'provision release' \\
+    --role arn:aws:iam::123456789012:role/paddock-workflow";
 
 pub(super) const DESTROY: &str = "\
 It asks for the pool's name before it does anything, and refuses while runs hold machines.

@@ -5,6 +5,7 @@ use std::{error::Error, fmt};
 use proto::time::Time;
 
 use super::step::Step;
+use crate::metrics::Measure;
 
 /// Any error of a step.
 pub type StepError = Box<dyn Error + Send + Sync>;
@@ -16,6 +17,8 @@ pub struct Report {
     pub planned: Vec<Step>,
     /// What failed, with its cause.
     pub failed: Vec<(Failed, StepError)>,
+    /// The pool as it was found, if that is to be published.
+    pub measures: Vec<Measure>,
     /// Since when another refresh is at work, to which this one left everything.
     pub left_to: Option<Time>,
 }
@@ -29,6 +32,8 @@ pub enum Failed {
     Step(Box<Step>),
     /// The right to act could not be had, or was lost.
     Lease,
+    /// Metrics could not be published.
+    Metrics,
 }
 
 impl fmt::Display for Failed {
@@ -36,6 +41,7 @@ impl fmt::Display for Failed {
         match self {
             Self::Look(source) => write!(f, "look at {source}"),
             Self::Step(step) => step.fmt(f),
+            Self::Metrics => f.write_str("publish metrics"),
             Self::Lease => f.write_str("keep other refreshes away"),
         }
     }

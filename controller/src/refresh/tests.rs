@@ -76,6 +76,7 @@ impl Scene {
                 fleet_timeout_sec: 180,
                 release_timeout_sec: 120,
                 healthy_within_sec: 15,
+                metrics: false,
             },
             idle: IdleRules::default(),
             dry_run: false,

@@ -48,6 +48,8 @@ pub(super) enum RunError {
     InUse(Vec<String>),
     #[error(transparent)]
     Destroy(#[from] DestroyError),
+    #[error("the pool cannot work: {0} of the findings say why")]
+    Ill(usize),
     #[error("not all of the pool could be taken down")]
     Standing,
     #[error(transparent)]
@@ -77,6 +79,7 @@ impl RunError {
             | Self::Image(_)
             | Self::Ask(_)
             | Self::Unanswered(_)
+            | Self::Ill(_)
             | Self::InUse(_)
             | Self::Destroy(_)
             | Self::Provision { .. } => Exit::Failed,
@@ -141,6 +144,7 @@ impl RunError {
             Self::Input(_)
             | Self::NoPool(_)
             | Self::NewerSchema(_)
+            | Self::Ill(_)
             | Self::InUse(_)
             | Self::Cancelled => None,
         }

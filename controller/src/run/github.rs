@@ -47,6 +47,19 @@ impl Github {
         })
     }
 
+    /// Why GitHub refuses this release, or soon will; its error in words.
+    pub(super) async fn outdated(&self, wanted: Wanted) -> Result<Option<String>, String> {
+        let bearer = if self.same {
+            self.forge.bearer().await.ok()
+        } else {
+            None
+        };
+        match self.releases.find(wanted, bearer.as_ref()).await {
+            Ok(found) => Ok(found.outdated.map(|outdated| outdated.to_string())),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
     /// The wanted release. While GitHub cannot be asked, the one that refresh recorded last stays.
     pub(super) async fn runner(
         &self,

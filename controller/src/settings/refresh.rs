@@ -171,6 +171,7 @@ fn parameters(inputs: &RefreshInputs, idle: &IdleRules) -> Result<Parameters, Ba
             |item| item.starts_with("subnet-"),
             "give one or more ids, subnet-…",
         )?,
+        metrics: flag("metrics", inputs.metrics.as_ref(), false)?,
         keeps_idle: idle.min.iter().any(|rule| rule.count > 0),
         max_jobs: limit("max-jobs", inputs.max_jobs.as_ref(), 1_000_000)?
             .map(|jobs| u32::try_from(jobs).unwrap_or(u32::MAX)),

@@ -613,6 +613,7 @@ async fn the_configuration_reads_back(table: &dyn Table) {
             fleet_timeout_sec: 4,
             release_timeout_sec: 5,
             healthy_within_sec: 6,
+            metrics: true,
         }),
         ConfigItem::GithubTokens(GithubTokens {
             registration: Secret::new("a"),

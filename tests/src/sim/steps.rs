@@ -42,6 +42,7 @@ pub(super) fn parameters(idle_time: Duration) -> Parameters {
         fleet_timeout_sec: 180,
         release_timeout_sec: 120,
         healthy_within_sec: 15,
+        metrics: false,
     }
 }
 

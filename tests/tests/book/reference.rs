@@ -364,6 +364,7 @@ fn every_attribute_of_the_configuration_is_there() {
                 fleet_timeout_sec: 1,
                 release_timeout_sec: 1,
                 healthy_within_sec: 1,
+                metrics: true,
             }),
         ),
         (

@@ -197,6 +197,8 @@ async fn live() -> Life {
     assert_eq!(life.refresh(&[classes]).await.code, 3);
     done(&life.refresh(&[classes]).await);
 
+    done(&life.refresh(&[classes, ("metrics", "true")]).await);
+
     // New machines, on demand and spot; some become warm ones.
     let (one, two, three) = (
         ("instance-count", "1"),
@@ -224,7 +226,8 @@ async fn live() -> Life {
     // A provision whose controller is killed, and its run's next attempt.
     life.killed_and_run_again(8).await;
 
-    life.the_queue_lies(&[classes]).await;
+    life.the_queue_lies(&[classes, ("idle-time-sec", "600")])
+        .await;
     // A run that is over and did not release its machine.
     let left = life.step(9, "provision", &[one]).await;
     done(&left);
@@ -233,7 +236,7 @@ async fn live() -> Life {
         clients::set_time(&url, &machine, "since", "2026-01-01T00:00:00.000Z").await;
     }
     life.yard.github.set_run(9, Status::Completed, None);
-    let step = life.refresh(&[classes]).await;
+    let step = life.refresh(&[classes, ("metrics", "true")]).await;
     done(&step);
     assert!(step.log.contains("machines of run 9"), "{}", step.log);
 
@@ -265,6 +268,8 @@ async fn live() -> Life {
     done(&life.step(10, "provision", &[one]).await);
     done(&life.step(10, "release", &[]).await);
     done(&life.step(1, "status", &[]).await);
+    let token = life.yard.github.token();
+    done(&life.step(1, "doctor", &[("github-token", &token)]).await);
     let mut end = Workflow::new(&life.yard, &life.binaries, 1);
     end.flags = vec!["--yes".to_owned()];
     done(&end.step("destroy", &[]).await.expect("it runs"));

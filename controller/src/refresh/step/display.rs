@@ -1,7 +1,7 @@
 //! Steps as people read them, in the style of infrastructure tools: `+` creates, `~` changes,
 //! `-` removes.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use proto::config::{LaunchTemplate, Parameters, ResourceClass, Schema};
 use serde_json::Value;
@@ -242,17 +242,20 @@ fn put_class(
     write!(f, "class {}: {}", new.name, changes.join(", "))
 }
 
-/// The fields that differ: `idleTimeSec 420 → 600`.
+/// The fields that differ: `idleTimeSec 420 → 600`. What is not set, the item does not have.
 fn differences(old: &Parameters, new: &Parameters) -> String {
     let fields = |parameters| match serde_json::to_value(parameters) {
         Ok(Value::Object(fields)) => fields,
         Ok(_) | Err(_) => serde_json::Map::new(),
     };
-    let old = fields(old);
-    fields(new)
-        .iter()
-        .filter(|(name, value)| old.get(*name) != Some(value))
-        .map(|(name, value)| format!("{name} {} → {value}", old.get(name).unwrap_or(&Value::Null)))
+    let (old, new) = (fields(old), fields(new));
+    let shown = |value: Option<&Value>| value.map_or("unset".to_owned(), Value::to_string);
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| (name, old.get(name), new.get(name)))
+        .filter(|(_, before, after)| before != after)
+        .map(|(name, before, after)| format!("{name} {} → {}", shown(before), shown(after)))
         .collect::<Vec<_>>()
         .join(", ")
 }

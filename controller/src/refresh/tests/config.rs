@@ -175,6 +175,15 @@ async fn classes_parameters_and_queues_follow_the_settings() {
     );
     assert!(!scene.is_alive(1));
 
+    scene.settings.parameters.metrics = true;
+    scene.settings.parameters.max_jobs = Some(3);
+    scene.settles().await;
+    scene.settings.parameters.metrics = false;
+    assert_eq!(
+        lines(&scene.settles().await),
+        ["~ parameters: metrics true → unset"]
+    );
+
     scene.fakes.with(|world| world.queues.clear());
     assert_eq!(
         lines(&scene.settles().await),

@@ -25,9 +25,11 @@ use super::super::{
 };
 use super::MachineEvent;
 use super::calls::Call;
+use super::cloudwatch::{self, CloudWatch};
 use super::dynamodb::Dynamodb;
 use super::ec2::{Ec2, InstanceView};
 use super::iam::{Granted, Iam};
+use super::iam_service;
 use super::secrets::{SecretKind, Secrets};
 use super::service::Request;
 use super::settings::Settings;
@@ -55,6 +57,7 @@ pub(super) struct Own {
     dynamodb: Dynamodb,
     secrets: Secrets,
     ssm: Ssm,
+    cloudwatch: CloudWatch,
 }
 
 /// The door's own state.
@@ -99,6 +102,7 @@ impl Door {
                 dynamodb: Dynamodb::open(settings, shutdown, tasks).await?,
                 secrets: Secrets::new(settings),
                 ssm: Ssm::default(),
+                cloudwatch: CloudWatch::default(),
             })),
         };
         Ok(Arc::new(Self {
@@ -115,6 +119,10 @@ impl Door {
 
     pub(super) fn set_latency(&self, latency: Duration) {
         self.desk().latency = latency;
+    }
+
+    pub(super) fn forbid(&self, action: &str) {
+        self.iam.forbid(action);
     }
 
     pub(super) fn calls(&self) -> Vec<Call> {
@@ -157,6 +165,9 @@ impl Door {
             tokio::time::sleep(latency).await;
         }
         let Some(fault) = fault else {
+            if request.service == "iam" {
+                return Outcome::Answered(iam_service::answer(&request, &self.iam));
+            }
             return Outcome::Answered(self.backend.answer(request).await);
         };
         match fault {
@@ -293,6 +304,14 @@ impl Backend {
         }
     }
 
+    /// Values that were published. Another stand-in keeps its own.
+    pub(super) fn metrics(&self) -> Vec<cloudwatch::Value> {
+        match self {
+            Self::Own(own) => own.cloudwatch.values(),
+            Self::Upstream(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn set_capacity(&self, pattern: &str, zone: Option<&str>, left: Option<u32>) {
         match self {
             Self::Own(own) => own.ec2.set_capacity(pattern, zone, left),
@@ -309,6 +328,7 @@ impl Own {
             "ec2" => self.ec2.answer(&request),
             "ssm" if Ssm::knows(&request.action) => self.ssm.answer(&request),
             "secretsmanager" | "ssm" => self.secrets.answer(&request),
+            "monitoring" => self.cloudwatch.answer(&request),
             "sts" => sts::answer(&request, &self.account),
             other => {
                 let message = format!("the yard has no service {other:?}");

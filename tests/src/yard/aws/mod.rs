@@ -19,12 +19,14 @@
 mod calls;
 mod capacity;
 mod catalogue;
+pub mod cloudwatch;
 mod door;
 mod dynamodb;
 mod ec2;
 mod form;
 mod forward;
 pub mod iam;
+mod iam_service;
 mod secrets;
 mod service;
 mod settings;
@@ -181,6 +183,16 @@ impl Aws {
     /// another stand-in serves.
     pub fn keep_secret(&self, kind: SecretKind, name: &str, text: &str) -> Option<String> {
         self.inner.door.backend().keep_secret(kind, name, text)
+    }
+
+    /// Takes a permission away from everybody, as an organisation's policy would.
+    pub fn forbid(&self, action: &str) {
+        self.inner.door.forbid(action);
+    }
+
+    /// The values that were published at CloudWatch.
+    pub fn metrics(&self) -> Vec<cloudwatch::Value> {
+        self.inner.door.backend().metrics()
     }
 
     /// Adds this much to each call, at the front door.

@@ -59,7 +59,7 @@ impl Request {
     pub(super) fn refuse(&self, status: StatusCode, code: &str, message: &str) -> Response {
         match self.service.as_str() {
             "ec2" => ec2_error(status, code, message),
-            "sts" => sts_error(status, code, message),
+            "sts" | "monitoring" | "iam" => sts_error(status, code, message),
             _ => json_error(status, code, message),
         }
     }

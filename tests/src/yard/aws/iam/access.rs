@@ -67,6 +67,7 @@ pub(super) fn of(request: &Request, account: &Account) -> Vec<Access> {
             vec![named(format!("ssm:{}", request.action))]
         }
         "ssm" => vec![parameter(request, account)],
+        "monitoring" => vec![named(format!("cloudwatch:{}", request.action))],
         // Anybody may ask who he is.
         "sts" => Vec::new(),
         other => vec![named(format!("{other}:{}", request.action))],

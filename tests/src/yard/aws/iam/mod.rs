@@ -15,10 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::service::Request;
 use super::settings::Settings;
 use crate::yard::imds::instance_of;
+
+use access::Access;
 
 pub use access::Account;
 pub use policy::Policy;
@@ -61,6 +64,8 @@ impl Principal {
 pub(super) struct Iam {
     account: Account,
     policies: BTreeMap<String, Policy>,
+    /// Actions that nobody may do.
+    forbidden: Mutex<BTreeSet<String>>,
 }
 
 /// A call that is allowed, and under what.
@@ -80,7 +85,36 @@ impl Iam {
                 id: settings.account.clone(),
             },
             policies: policies()?,
+            forbidden: Mutex::default(),
         })
+    }
+
+    pub(super) fn account(&self) -> &str {
+        &self.account.id
+    }
+
+    pub(super) fn forbid(&self, action: &str) {
+        self.forbidden().insert(action.to_owned());
+    }
+
+    fn forbidden(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.forbidden
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an operator with the policies of all commands could do this.
+    pub(super) fn would_allow(&self, action: &str, resource: &str) -> bool {
+        let access = Access {
+            action: action.to_owned(),
+            resource: (resource != "*").then(|| resource.to_owned()),
+            keys: None,
+        };
+        let mut policies = self.policies.iter();
+        !self.forbidden().contains(action)
+            && policies.any(|(name, policy)| {
+                name.starts_with("controller-") && policy.allows(&access, &self.account, None)
+            })
     }
 
     /// Whether the caller may do this; the words of the refusal otherwise.
@@ -98,7 +132,8 @@ impl Iam {
         };
         let mut actions = BTreeSet::new();
         for access in access::of(request, &self.account) {
-            if !policy.allows(&access, &self.account, source.as_deref()) {
+            let forbidden = self.forbidden().contains(&access.action);
+            if forbidden || !policy.allows(&access, &self.account, source.as_deref()) {
                 return Err(format!(
                     "packaging/iam/{role}.json does not allow {access} (for {})",
                     request.action

@@ -82,6 +82,7 @@ fn filled(pattern: &str, account: &Account) -> String {
         .replace("{region}", &account.region)
         .replace("{account}", &account.id)
         .replace("{pool}", "*")
+        .replace("{machine-role}", "arn:aws:iam::*:role/*")
 }
 
 fn holds(
@@ -110,6 +111,7 @@ fn holds(
             | "aws:ResourceTag/paddock:pool"
             | "ssm:resourceTag/paddock:pool"
             | "ec2:CreateAction"
+            | "cloudwatch:namespace"
             | "iam:PassedToService"
             | "iam:AWSServiceName",
         ) => true,

@@ -1,0 +1,138 @@
+//! What a command's policy grants, to be asked of IAM piece by piece.
+
+use std::collections::BTreeMap;
+
+use proto::ids::{Home, PoolName};
+use serde::Deserialize;
+
+/// The commands with their policies, as `packaging/iam` has them.
+pub const POLICIES: [(&str, &str); 3] = [
+    (
+        "refresh",
+        include_str!("../../../packaging/iam/controller-refresh.json"),
+    ),
+    (
+        "provision",
+        include_str!("../../../packaging/iam/controller-provision.json"),
+    ),
+    (
+        "release",
+        include_str!("../../../packaging/iam/controller-release.json"),
+    ),
+];
+
+/// Actions on one resource, under conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Such as `dynamodb:Query`.
+    pub actions: Vec<String>,
+    /// The resource's ARN, or `*`.
+    pub resource: String,
+    /// What the calls will say of themselves: keys and values.
+    pub context: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Policy {
+    statement: Vec<Statement>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    action: Vec<String>,
+    resource: Vec<String>,
+    #[serde(default)]
+    condition: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+}
+
+/// Everything that a policy grants, with the pool's names in their places. What is about the
+/// machines' role is left out where that is not known.
+///
+/// # Errors
+///
+/// When the document cannot be read.
+pub fn grants(
+    document: &str,
+    pool: &PoolName,
+    home: &Home,
+    machine_role: Option<&str>,
+) -> Result<Vec<Grant>, serde_json::Error> {
+    let policy: Policy = serde_json::from_str(document)?;
+    let fill = |text: &str| {
+        text.replace("{partition}", &home.partition)
+            .replace("{region}", &home.region)
+            .replace("{account}", &home.account)
+            .replace("{pool}", pool.as_str())
+            .replace("{machine-role}", machine_role.unwrap_or_default())
+    };
+    let mut grants = Vec::new();
+    for statement in &policy.statement {
+        let keys = statement.condition.values().flatten();
+        let context: Vec<(String, String)> = keys
+            .filter_map(|(key, values)| Some((key.clone(), fill(values.first()?))))
+            .collect();
+        for resource in statement.resource.iter().map(|it| fill(it)) {
+            if !resource.is_empty() {
+                grants.push(Grant {
+                    actions: statement.action.clone(),
+                    resource,
+                    context: context.clone(),
+                });
+            }
+        }
+    }
+    Ok(grants)
+}
+
+/// The role or user whose policies count: an assumed role's session is not one.
+pub fn principal(caller: &str) -> String {
+    let parts: Vec<&str> = caller.splitn(6, ':').collect();
+    if let [arn, partition, "sts", region, account, session] = parts[..]
+        && let Some(role) = session.strip_prefix("assumed-role/")
+    {
+        let role = role.split('/').next().unwrap_or_default();
+        return format!("{arn}:{partition}:iam:{region}:{account}:role/{role}");
+    }
+    caller.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_is_asked_for_with_its_conditions() {
+        let home = Home {
+            partition: "aws".into(),
+            region: "eu-west-1".into(),
+            account: "123456789012".into(),
+        };
+        let pool = "web".parse().unwrap();
+        for (command, document) in POLICIES {
+            let grants = grants(document, &pool, &home, Some("arn:role")).unwrap();
+            let text = format!("{grants:?}");
+            assert!(
+                !text.contains('{') || !text.contains("{pool}"),
+                "{command}: {text}"
+            );
+            assert!(text.contains("table/paddock-web"), "{command}: {text}");
+        }
+        let provision = grants(POLICIES[1].1, &pool, &home, None).unwrap();
+        let pass = |grant: &&Grant| grant.actions == ["iam:PassRole"];
+        assert_eq!(provision.iter().find(pass), None, "the role is not known");
+        let ends = |grant: &&Grant| grant.actions == ["ec2:TerminateInstances"];
+        let end = provision.iter().find(ends).unwrap();
+        let tag = ("aws:ResourceTag/paddock:pool".to_owned(), "web".to_owned());
+        assert_eq!(end.context, [tag]);
+    }
+
+    #[test]
+    fn a_session_has_the_policies_of_its_role() {
+        let session = "arn:aws:sts::123456789012:assumed-role/ops/run-7";
+        assert_eq!(principal(session), "arn:aws:iam::123456789012:role/ops");
+        let user = "arn:aws:iam::123456789012:user/ops";
+        assert_eq!(principal(user), user);
+    }
+}

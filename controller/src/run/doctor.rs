@@ -1,0 +1,164 @@
+//! Doctor: inputs → looks → findings → exit code.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use proto::{
+    ids::{Home, PoolName},
+    table::dynamo::DynamoTable,
+    time::SystemClock,
+};
+
+use super::{RunError, github::Github};
+use crate::{
+    aws::{
+        Clients, fleet::Ec2Fleet, pool::SqsPool, schema::DynamoAdmin, surroundings::AwsSurroundings,
+    },
+    doctor::{
+        DoctorPorts, Findings, Health, Seen, Surroundings, examine,
+        permissions::{POLICIES, grants, principal},
+    },
+    exit::Exit,
+    github::release::Wanted,
+    inputs::DoctorInputs,
+    output::{Console, chain},
+    ports::Forge,
+    settings::{BadInput, Common, github::GithubSettings},
+};
+
+pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit, RunError> {
+    let Common { region, pool } = Common::new(&inputs.common)?;
+    let login = GithubSettings::optional(&inputs.common, &inputs.github)?;
+    let commands = commands(inputs)?;
+    let sdk = proto::aws::sdk_config(Some(region.clone())).await;
+    let mut findings = Findings::default();
+    let github = match &login {
+        None => None,
+        Some(login) => match Github::open(login, &sdk, console).await {
+            Ok(github) => Some(github),
+            Err(error @ RunError::Input(_)) => return Err(error),
+            Err(error) => {
+                findings.add("GitHub", Health::Ill, chain(&error));
+                None
+            }
+        },
+    };
+    let clients = Clients::new(&sdk);
+    let name = pool.resource_name();
+    let surroundings = Arc::new(AwsSurroundings::new(sdk.clone()));
+    let ports = DoctorPorts {
+        admin: Arc::new(DynamoAdmin::new(clients.dynamo.clone(), &name)),
+        table: Arc::new(DynamoTable::new(clients.dynamo, &name)),
+        pool: Arc::new(SqsPool::new(clients.sqs)),
+        fleet: Arc::new(Ec2Fleet::new(clients.ec2)),
+        forge: github.as_ref().map(|github| &github.forge as &dyn Forge),
+        surroundings: surroundings.clone(),
+        clock: Arc::new(SystemClock),
+    };
+    let (found, seen) = examine(&pool, &ports).await;
+    findings.extend(found);
+    if let (Some(github), Some(runner)) = (&github, &seen.runner)
+        && let Ok(version) = runner.version.parse()
+    {
+        match github.outdated(Wanted::Pinned(version)).await {
+            Ok(None) => findings.add("runner program", Health::Well, &*runner.version),
+            Ok(Some(why)) | Err(why) => findings.add("runner program", Health::Doubtful, why),
+        }
+    }
+    let role = inputs
+        .role
+        .as_deref()
+        .map(str::trim)
+        .filter(|role| !role.is_empty());
+    let role = role
+        .map(str::to_owned)
+        .or_else(|| seen.caller.as_deref().map(principal));
+    if let Some(role) = role {
+        let asked = Asked {
+            role,
+            region,
+            pool,
+            seen,
+        };
+        for command in commands {
+            asked
+                .may(command, surroundings.as_ref(), &mut findings)
+                .await;
+        }
+    }
+    for finding in findings.all() {
+        console.say(finding);
+    }
+    let ill = findings.all().iter().filter(|it| it.health == Health::Ill);
+    match ill.count() {
+        0 => Ok(Exit::Done),
+        ill => Err(RunError::Ill(ill)),
+    }
+}
+
+/// The commands whose permissions are asked for.
+fn commands(inputs: &DoctorInputs) -> Result<Vec<(&'static str, &'static str)>, BadInput> {
+    let text = inputs.commands.as_deref().unwrap_or("refresh");
+    let words = text.split(|c: char| c.is_whitespace() || c == ',');
+    words
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let known = POLICIES.into_iter().find(|(name, _)| *name == word);
+            known.ok_or_else(|| BadInput {
+                input: "commands",
+                wrong: format!("`{word}` is none"),
+                allowed: "give some of refresh, provision and release".to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Whose permissions are asked for, and for what.
+struct Asked {
+    role: String,
+    region: String,
+    pool: PoolName,
+    seen: Seen,
+}
+
+impl Asked {
+    async fn may(
+        &self,
+        (command, document): (&str, &str),
+        surroundings: &dyn Surroundings,
+        findings: &mut Findings,
+    ) {
+        let about = format!("permissions for {command}");
+        let parts: Vec<&str> = self.role.split(':').collect();
+        let ["arn", partition, "iam", _, account, _] = parts[..] else {
+            let words = format!("{} is no role or user: give --role its ARN", self.role);
+            return findings.add(about, Health::Doubtful, words);
+        };
+        let home = Home {
+            partition: partition.to_owned(),
+            region: self.region.clone(),
+            account: account.to_owned(),
+        };
+        let machine_role = self.seen.machine_role.as_deref();
+        let grants = match grants(document, &self.pool, &home, machine_role) {
+            Ok(grants) => grants,
+            Err(error) => return findings.add(about, Health::Ill, error.to_string()),
+        };
+        let mut missing = BTreeSet::new();
+        for grant in &grants {
+            match surroundings.denied(&self.role, grant).await {
+                Ok(denied) => missing.extend(denied),
+                Err(error) => {
+                    let words = format!("not known: {}", chain(&error));
+                    return findings.add(about, Health::Doubtful, words);
+                }
+            }
+        }
+        if missing.is_empty() {
+            findings.add(about, Health::Well, format!("{} has all", self.role));
+        } else {
+            let missing: Vec<String> = missing.into_iter().collect();
+            let words = format!("{} lacks {}", self.role, missing.join(", "));
+            findings.add(about, Health::Ill, words);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! IAM's own calls: instance profiles, and what the policies here would allow.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::form::Form;
+use super::iam::Iam;
+use super::service::{Request, request_id, xml_answer};
+use super::xml::Xml;
+
+/// A list in a call is not longer.
+const MEMBERS: usize = 100;
+
+/// Answers a call.
+pub(super) fn answer(request: &Request, iam: &Iam) -> Response {
+    let form = Form::parse(&request.body).unwrap_or_default();
+    let fill: Box<dyn Fn(&mut Xml)> = match request.action.as_str() {
+        "GetInstanceProfile" => {
+            let name = form.text("InstanceProfileName").unwrap_or_default();
+            let (name, account) = (name.to_owned(), iam.account().to_owned());
+            Box::new(move |xml| profile(xml, &name, &account))
+        }
+        "SimulatePrincipalPolicy" => {
+            let list = |name: &str| -> Vec<String> {
+                (1..=MEMBERS)
+                    .map_while(|number| form.text(&format!("{name}.member.{number}")))
+                    .map(str::to_owned)
+                    .collect()
+            };
+            let (actions, resources) = (list("ActionNames"), list("ResourceArns"));
+            if actions.is_empty() || form.text("PolicySourceArn").is_none() {
+                let words = "An action and the ARN of a principal are needed.";
+                return request.refuse(StatusCode::BAD_REQUEST, "InvalidInput", words);
+            }
+            let decisions: Vec<(String, bool)> = actions
+                .into_iter()
+                .map(|action| {
+                    let allowed = resources.iter().all(|it| iam.would_allow(&action, it));
+                    (action, allowed)
+                })
+                .collect();
+            Box::new(move |xml| evaluations(xml, &decisions))
+        }
+        action => {
+            let message = format!("The action {action} is not valid.");
+            return request.refuse(StatusCode::BAD_REQUEST, "InvalidAction", &message);
+        }
+    };
+    let body = Xml::of(|xml| {
+        xml.node(&format!("{}Response", request.action), |xml| {
+            xml.node(&format!("{}Result", request.action), |xml| fill(xml));
+            xml.node("ResponseMetadata", |xml| {
+                xml.text("RequestId", request_id());
+            });
+        });
+    });
+    xml_answer(StatusCode::OK, body)
+}
+
+fn profile(xml: &mut Xml, name: &str, account: &str) {
+    xml.node("InstanceProfile", |xml| {
+        xml.text("InstanceProfileName", name).text(
+            "Arn",
+            format!("arn:aws:iam::{account}:instance-profile/{name}"),
+        );
+        xml.node("Roles", |xml| {
+            xml.node("member", |xml| {
+                xml.text("RoleName", name)
+                    .text("Arn", format!("arn:aws:iam::{account}:role/{name}"));
+            });
+        });
+    });
+}
+
+fn evaluations(xml: &mut Xml, decisions: &[(String, bool)]) {
+    xml.text("IsTruncated", false);
+    xml.node("EvaluationResults", |xml| {
+        for (action, allowed) in decisions {
+            xml.node("member", |xml| {
+                let decision = if *allowed { "allowed" } else { "implicitDeny" };
+                xml.text("EvalActionName", action)
+                    .text("EvalDecision", decision);
+            });
+        }
+    });
+}
