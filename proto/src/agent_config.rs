@@ -129,7 +129,7 @@ pub struct Times {
     /// Between two beats.
     pub heartbeat: f64,
     /// Between two looks at the own record while no job runs: a claim is noticed after half of
-    /// it on average, and a look costs half a read unit.
+    /// it on average, and a look costs a read unit.
     pub look: f64,
     /// How long the pre-runner script may take.
     pub script: f64,

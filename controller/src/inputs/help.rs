@@ -13,6 +13,7 @@ const HEADINGS: [(&str, &[(&str, &str)]); 5] = [
             ("pool_name", "NAME"),
             ("github_scope", "SCOPE"),
             ("resource_class_config", "JSON"),
+            ("metrics", "true|false"),
         ],
     ),
     (

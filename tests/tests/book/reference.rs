@@ -181,6 +181,37 @@ async fn every_field_of_the_answers_in_json_is_there() {
 }
 
 #[test]
+fn every_metric_is_there() {
+    let source = root().join("controller/src/metrics.rs");
+    let source = fs::read_to_string(source).expect("readable");
+    let (source, _) = source.split_once("mod tests").expect("its tests");
+    let is_name = |text: &&str| {
+        text.starts_with(|c: char| c.is_ascii_uppercase())
+            && text.chars().all(|c| c.is_ascii_alphabetic())
+    };
+    let mut published: BTreeSet<&str> = source
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(is_name)
+        .collect();
+    // A state that is never counted.
+    assert!(published.remove("Terminated"));
+
+    let page = fs::read_to_string(root().join("docs/operating.md")).expect("readable");
+    let (_, table) = page.split_once("| metric |").expect("a table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let cells = table
+        .lines()
+        .skip(2)
+        .filter_map(|row| row.split(" | ").next());
+    let named: BTreeSet<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert_eq!(named, published);
+}
+
+#[test]
 fn every_signal_is_there() {
     let all = every(Signal::Ok, |signal| match signal {
         Signal::Ok => Some(Signal::Failed),
