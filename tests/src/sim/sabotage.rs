@@ -36,8 +36,6 @@ pub enum Sabotage {
     ClaimWithoutCondition,
     /// Whoever wants a machine to end ends it, whatever has become of it meanwhile.
     TerminateWithoutCondition,
-    /// A signal is taken for one of the present generation, whenever it was given.
-    NoGenerationInSignals,
     /// A release lists its machines in the queue without waiting until they are clean.
     ReleaseWithoutWaiting,
     /// Each try of a fleet request has a client token of its own.
@@ -52,13 +50,12 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::DeleteOnReceive,
         Self::JournalAfterTheCall,
         Self::NoDeregistration,
         Self::ClaimWithoutCondition,
         Self::TerminateWithoutCondition,
-        Self::NoGenerationInSignals,
         Self::ReleaseWithoutWaiting,
         Self::NewTokenForEachTry,
         Self::TerminateTheFirstOnly,

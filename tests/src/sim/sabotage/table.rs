@@ -27,7 +27,7 @@ pub(super) struct SabotagedTable {
 
 impl SabotagedTable {
     /// What becomes of a write.
-    fn change(&self, arn: &InstanceArn, change: &Change) -> Change {
+    fn change(&self, change: &Change) -> Change {
         let mut change = change.clone();
         let to = |stands| change.set.contains(&Assign::State(stands));
         let closes_for_ec2 = || {
@@ -42,27 +42,10 @@ impl SabotagedTable {
             change.when = vec![Clause::Exists];
         } else if is(Sabotage::RecordsAreNeverClosed) && closes_for_ec2() {
             change.when.push(Clause::GenerationIs(u64::MAX));
-        } else if is(Sabotage::NoGenerationInSignals) {
-            let record = self.record(arn);
-            let told = record.and_then(|record| Some(record.report?.generation));
-            let told = told.unwrap_or_default();
-            let whenever = |clause| match clause {
-                Clause::Reported(signal, _) => vec![Clause::Reported(signal, told)],
-                Clause::Clean => {
-                    vec![Clause::Reported(Signal::RemoveRegOk, told), Clause::NoJob]
-                }
-                clause => vec![clause],
-            };
-            change.when = change.when.into_iter().flat_map(whenever).collect();
         } else if is(Sabotage::ReleaseWithoutWaiting) {
             change.when.retain(|clause| *clause != Clause::Clean);
         }
         change
-    }
-
-    fn record(&self, arn: &InstanceArn) -> Option<InstanceRecord> {
-        let sim = &self.inner.0.sim;
-        sim.with(|state| state.record(arn.id()).cloned())
     }
 
     /// What becomes of a record that is read.
@@ -71,11 +54,7 @@ impl SabotagedTable {
         let is = |sabotage| self.sabotage == sabotage;
         let of_a_step = matches!(process.role, Role::Step(_));
         let free = record.state == State::Idle && record.label.is_none();
-        if is(Sabotage::NoGenerationInSignals) {
-            if let Some(report) = &mut record.report {
-                report.generation = record.generation;
-            }
-        } else if is(Sabotage::ReleaseWithoutWaiting) && of_a_step && free {
+        if is(Sabotage::ReleaseWithoutWaiting) && of_a_step && free {
             record.report = Some(Report {
                 signal: Signal::RemoveRegOk,
                 generation: record.generation,
@@ -102,7 +81,7 @@ impl Table for SabotagedTable {
         arn: &InstanceArn,
         change: &Change,
     ) -> Result<Outcome<InstanceRecord>, TableError> {
-        let change = self.change(arn, change);
+        let change = self.change(change);
         Ok(match self.inner.change_instance(arn, &change).await? {
             Outcome::Applied(record) => Outcome::Applied(self.seen(record)),
             Outcome::Conflict(record) => Outcome::Conflict(record.map(|r| self.seen(r))),
@@ -115,7 +94,7 @@ impl Table for SabotagedTable {
     ) -> Vec<Result<Outcome<(), InstanceRecord>, TableError>> {
         let changes: Vec<(InstanceArn, Change)> = changes
             .iter()
-            .map(|(arn, change)| (arn.clone(), self.change(arn, change)))
+            .map(|(arn, change)| (arn.clone(), self.change(change)))
             .collect();
         self.inner.change_instances(&changes).await
     }
