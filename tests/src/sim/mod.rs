@@ -88,10 +88,8 @@ fn run<P: Future<Output = ()>>(
     tell: bool,
     scenario: impl FnOnce(Sim) -> P,
 ) -> Outcome {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    #[cfg(feature = "simulation")]
-    runtime.start_paused(true);
-    let runtime = runtime
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .start_paused(true)
         .enable_time()
         .build()
         .expect("a runtime needs nothing that can be missing");

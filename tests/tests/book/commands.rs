@@ -37,7 +37,7 @@ fn program(words: &[String]) -> &[String] {
     let mut words = words;
     while words
         .first()
-        .is_some_and(|word| word == "sudo" || word.starts_with("PADDOCK_UPDATE="))
+        .is_some_and(|word| word == "sudo" || word.starts_with("PADDOCK_"))
     {
         words = &words[1..];
     }
