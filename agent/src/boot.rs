@@ -117,6 +117,24 @@ mod tests {
         assert_eq!(fs::read_to_string(&count).unwrap(), "once\nonce\n");
     }
 
+    #[test]
+    fn another_listener_on_this_computer_does_not_occupy_the_machine() {
+        use std::os::unix::process::CommandExt;
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        fs::write(folder.path().join("run"), "read line").unwrap();
+        let mut stranger = std::process::Command::new("sh")
+            .arg0("/elsewhere/bin/Runner.Listener")
+            .arg("run")
+            .current_dir(folder.path())
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(!host.is_occupied());
+        // The end of its input is its end.
+        assert!(!stranger.wait().unwrap().success());
+    }
+
     #[tokio::test]
     async fn a_runner_that_chatters_says_its_version_all_the_same() {
         let folder = tempfile::tempdir().unwrap();

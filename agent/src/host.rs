@@ -152,9 +152,14 @@ impl Machinery {
             .map(|file| file.saved))
     }
 
-    /// A listener that lives, whoever remembers it.
+    /// A listener of an earlier agent that lives, whoever remembers it. It is no descendant of
+    /// this one.
     fn living_listener(&self) -> Option<ListenerId> {
-        self.belongings(&self.account().ok()?).listener()
+        let belongings = Belongings {
+            agent: None,
+            ..self.belongings(&self.account().ok()?)
+        };
+        belongings.listener()
     }
 
     /// Whether the runner program may be in use.

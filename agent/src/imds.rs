@@ -142,6 +142,13 @@ impl Metadata for Imds {
         self.get("user-data").await.map_err(|error| chain(&error))
     }
 
+    async fn may_be_taken_away(&self) -> Result<bool, Cause> {
+        let life_cycle = self.get("meta-data/instance-life-cycle").await;
+        let life_cycle = life_cycle.map_err(|error| chain(&error))?;
+        // Whatever else there is or will be (`spot`, `scheduled`, `capacity-block`) is watched.
+        Ok(life_cycle.as_deref() != Some(b"on-demand"))
+    }
+
     async fn notices(&self) -> Result<Notices, Cause> {
         let get = async |path| self.get(path).await.map_err(|error| chain(&error));
         let interruption = get("meta-data/spot/instance-action")

@@ -22,6 +22,8 @@ pub trait Metadata: Send + Sync {
     async fn identity(&self) -> Result<Identity, Cause>;
     /// The user data; none when the machine was launched without.
     async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause>;
+    /// Whether EC2 may take this machine away. Of one that it leaves alone it announces nothing.
+    async fn may_be_taken_away(&self) -> Result<bool, Cause>;
     /// What EC2 announces of this machine's end.
     async fn notices(&self) -> Result<Notices, Cause>;
 }

@@ -219,6 +219,10 @@ mod tests {
             Ok(self.0?.map(|text| text.as_bytes().to_vec()))
         }
 
+        async fn may_be_taken_away(&self) -> Result<bool, Cause> {
+            Ok(false)
+        }
+
         async fn notices(&self) -> Result<Notices, Cause> {
             Ok(Notices::default())
         }

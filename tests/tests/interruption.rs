@@ -10,6 +10,9 @@ use tests::{
     yard::github::{Conclusion, Job},
 };
 
+/// Of others EC2 announces nothing.
+const SPOT: [(&str, &str); 2] = [("instance-count", "1"), ("usage-class", "spot")];
+
 async fn state_of(pool: &Pool, id: &str) -> Option<proto::instance::InstanceRecord> {
     let id: proto::ids::InstanceId = id.parse().expect("an id");
     for state in State::LIVE {
@@ -36,7 +39,7 @@ async fn until_unhealthy(pool: &Pool, id: &str) -> proto::instance::InstanceReco
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_on_an_interrupted_machine_runs_on_and_the_release_says_what_happened() {
     let pool = Pool::new(Duration::ZERO).await;
-    let step = pool.provision(41, "1").await;
+    let step = pool.provision_with(41, &SPOT).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let id = step.machines().remove(0);
     pool.yard.github.add_run(41, REPOSITORY);
@@ -71,13 +74,13 @@ async fn a_job_on_an_interrupted_machine_runs_on_and_the_release_says_what_happe
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_machine_in_the_pool_is_gone_before_the_next_run() {
     let pool = Pool::new(Duration::ZERO).await;
-    let step = pool.provision(51, "1").await;
+    let step = pool.provision_with(51, &SPOT).await;
     let id = step.machines().remove(0);
     assert_eq!(pool.release(51).await.code, 0);
     assert!(pool.yard.machines.interrupt_spot(&id));
     pool.until_alive(0).await;
     assert_eq!(pool.records(State::Idle).await, 0);
-    let next = pool.provision(52, "1").await;
+    let next = pool.provision_with(52, &SPOT).await;
     assert_eq!(
         (next.code, next.number("reused")),
         (0, Some(0)),
@@ -90,7 +93,7 @@ async fn an_interrupted_machine_in_the_pool_is_gone_before_the_next_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_to_move_away_from_is_released_but_not_pooled() {
     let pool = Pool::new(Duration::ZERO).await;
-    let step = pool.provision(61, "1").await;
+    let step = pool.provision_with(61, &SPOT).await;
     let id = step.machines().remove(0);
     assert!(pool.yard.machines.rebalance(&id));
     until_unhealthy(&pool, &id).await;

@@ -119,6 +119,10 @@ impl Metadata for SimMetadata {
         Ok(None)
     }
 
+    async fn may_be_taken_away(&self) -> Result<bool, Cause> {
+        Ok(true)
+    }
+
     async fn notices(&self) -> Result<Notices, Cause> {
         let Self(process, id) = self;
         process.live().await;

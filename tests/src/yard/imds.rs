@@ -107,16 +107,24 @@ impl Imds {
         self.address.port()
     }
 
-    /// From now on there is a notice that the machine ends in two minutes.
-    pub fn interrupt_spot(&self) {
-        self.shared
-            .with(|state| state.spot_end = Some(clock::now() + NOTICE));
+    /// From now on there is a notice that the machine ends in two minutes. Only a spot machine has
+    /// such: `false` for another.
+    pub fn interrupt_spot(&self) -> bool {
+        self.announce(|state| state.spot_end = Some(clock::now() + NOTICE))
     }
 
-    /// From now on there is a recommendation to rebalance.
-    pub fn rebalance(&self) {
-        self.shared
-            .with(|state| state.rebalance = Some(clock::now()));
+    /// From now on there is a recommendation to rebalance. Only a spot machine has such: `false`
+    /// for another.
+    pub fn rebalance(&self) -> bool {
+        self.announce(|state| state.rebalance = Some(clock::now()))
+    }
+
+    fn announce(&self, change: impl FnOnce(&mut Moving)) -> bool {
+        let spot = self.shared.launch.spot;
+        if spot {
+            self.shared.with(change);
+        }
+        spot
     }
 
     /// Takes no more connections.

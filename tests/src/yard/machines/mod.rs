@@ -211,19 +211,17 @@ impl Machines {
     }
 
     /// AWS takes a spot machine away in two minutes: the notice appears.
-    /// `false` when there is no such machine.
+    /// `false` when there is no such spot machine.
     pub fn interrupt_spot(&self, id: &str) -> bool {
         self.find(id)
-            .map(|machine| machine.imds.interrupt_spot())
-            .is_some()
+            .is_some_and(|machine| machine.imds.interrupt_spot())
     }
 
     /// AWS may take a spot machine away soon: the recommendation appears.
-    /// `false` when there is no such machine.
+    /// `false` when there is no such spot machine.
     pub fn rebalance(&self, id: &str) -> bool {
         self.find(id)
-            .map(|machine| machine.imds.rebalance())
-            .is_some()
+            .is_some_and(|machine| machine.imds.rebalance())
     }
 
     /// What the machine's programs printed so far.
