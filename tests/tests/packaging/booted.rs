@@ -215,7 +215,13 @@ impl Owner<'_> {
         self.until("registered", Signal::RegOk).await;
     }
 
-    async fn release(&self, label: &str) {
+    /// Once the record tells that so many jobs have ended: a machine at work is not released.
+    async fn release(&self, label: &str, jobs: u32) {
+        self.machine
+            .until_record(self.pool, "idle hands", |record| {
+                record.job.is_none() && record.jobs == jobs
+            })
+            .await;
         let config = self.pool.table.config().await.expect("read");
         let token: Secret = config.github_tokens.expect("tokens").removal;
         let label = label.parse().expect("a label");
@@ -387,7 +393,7 @@ async fn life(root: &Path) {
 
     // Nothing of the run is left.
     machine.run("crontab -l -u runner && [ -n \"$(atq)\" ]");
-    owner.release("77").await;
+    owner.release("77", 2).await;
     machine.run("[ -z \"$(pgrep --uid runner; crontab -l -u runner 2>/dev/null; atq)\" ]");
     machine.run("[ -z \"$(find /tmp /var/tmp /dev/shm -user runner)\" ]");
     let scopes = machine.run("systemctl list-units --plain --no-legend 'run-*.scope'");
