@@ -19,7 +19,6 @@ mod boot;
 mod cage;
 mod clean;
 pub mod cli;
-pub mod clock;
 mod command;
 mod contact;
 mod docker;

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::Client;
 use nix::fcntl::{Flock, FlockArg};
 use proto::{
     agent_config::{AgentConfig, Times},
+    aws::AwsClock,
     table::dynamo::DynamoTable,
     time::SystemClock,
 };
@@ -14,7 +15,6 @@ use userdata::InvalidUserData;
 
 use crate::{
     cli::Settings,
-    clock::AwsClock,
     files::FileError,
     host::{Machinery, System, make_private},
     imds::Imds,

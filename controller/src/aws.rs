@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use proto::{ids::PoolName, table::dynamo::DynamoTable, time::SystemClock};
+use proto::{aws::AwsClock, ids::PoolName, table::dynamo::DynamoTable, time::SystemClock};
+use tokio::time::Instant;
 
 use crate::{
     ports::{Forge, PortError},
@@ -35,15 +36,22 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     /// The pool's machines.
     pub ec2: aws_sdk_ec2::Client,
+    /// AWS's time, as the table's answers tell it.
+    pub clock: AwsClock,
 }
 
 impl Clients {
     /// The clients that this configuration describes.
     pub fn new(config: &SdkConfig) -> Self {
+        let clock = AwsClock::new(Instant::now(), &SystemClock);
+        let dynamo = aws_sdk_dynamodb::config::Builder::from(config)
+            .time_source(clock.clone())
+            .interceptor(clock.clone());
         Self {
-            dynamo: aws_sdk_dynamodb::Client::new(config),
+            dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo.build()),
             sqs: aws_sdk_sqs::Client::new(config),
             ec2: aws_sdk_ec2::Client::new(config),
+            clock,
         }
     }
 }
@@ -71,7 +79,7 @@ fn odd(operation: impl Into<String>, code: Option<&str>, words: impl Into<String
 }
 
 impl RefreshPorts {
-    /// A pool's ports at AWS, with GitHub as given and the machine's own clock.
+    /// A pool's ports at AWS, with GitHub as given, by AWS's time.
     pub fn new(config: &SdkConfig, pool: &PoolName, forge: impl Forge + 'static) -> Self {
         let clients = Clients::new(config);
         let table = pool.resource_name();
@@ -84,7 +92,7 @@ impl RefreshPorts {
             pool: Arc::new(pool::SqsPool::new(clients.sqs)),
             fleet: Arc::new(fleet::Ec2Fleet::new(clients.ec2)),
             forge: Arc::new(forge),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(clients.clock),
             chance: Arc::new(rand::random),
         }
     }

@@ -22,7 +22,7 @@ use self::inventory::short;
 use crate::{
     output::chain,
     ports::{Deleted, Fleet, Forge, Pool, PortError, Unknown},
-    refresh::table::TableAdmin,
+    refresh::table::{TableAdmin, TableTrouble},
 };
 
 /// How often EC2 is asked whether a machine is left.
@@ -73,6 +73,9 @@ pub enum DestroyError {
     /// The table could not be asked.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// There is a table that cannot be asked, or is not the pool's.
+    #[error(transparent)]
+    Trouble(#[from] TableTrouble),
     /// A refresh could make anew what is taken down.
     #[error("a refresh of the pool has been at work since {0}: wait for its end")]
     Refresh(Time),

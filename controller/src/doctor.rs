@@ -4,7 +4,7 @@
 
 pub mod permissions;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use proto::{
@@ -148,7 +148,7 @@ impl Findings {
     }
 
     /// What a look gave, if it gave something; its error otherwise becomes a finding.
-    fn look<T>(&mut self, about: &str, looked: Result<T, PortError>) -> Option<T> {
+    fn look<T, E: Error>(&mut self, about: &str, looked: Result<T, E>) -> Option<T> {
         looked
             .map_err(|error| self.add(about, Health::Ill, chain(&error)))
             .ok()

@@ -9,7 +9,7 @@ pub enum Exit {
     Done = 0,
     /// It failed, and nothing of it is left.
     Failed = 1,
-    /// An input cannot be used; nothing was touched.
+    /// An input cannot be used, or does not fit the pool; nothing was touched.
     BadInput = 2,
     /// It failed, and something is left for refresh.
     Unfinished = 3,

@@ -42,7 +42,7 @@ use proto::{
 pub use self::{
     content_hash::{TEMPLATE_FORM, content_hash},
     desired::{ClassSpec, RefreshSettings},
-    report::{Failed, Report, StepError},
+    report::{Failed, Refused, Report, StepError},
 };
 use self::{
     execute::Execution,

@@ -27,7 +27,7 @@ use crate::{
     metrics::{self, Measure},
     output::{Console, Trouble, chain, harmless::HarmlessStderr},
     provision::{self, Failure},
-    refresh::{self, Failed, RefreshPorts},
+    refresh::{self, Failed, RefreshPorts, Refused},
     release,
     settings::{
         Common,
@@ -121,7 +121,10 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let mut report =
         refresh::refresh(&settings, &holder, &ports, &mut |line| console.say(line)).await;
-    let now = SystemClock.now();
+    if let Some(refused) = report.refused {
+        return Err(RunError::Refused(refused));
+    }
+    let now = ports.clock.now();
     let published = cloudwatch::publish(&sdk, &settings.pool, &report.measures, now).await;
     let unpublished = published.map_err(|error| (Failed::Metrics, error.into()));
     report.failed.extend(unpublished.err());
@@ -211,7 +214,7 @@ async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
     };
     let schema = config.schema.as_ref().ok_or_else(no_pool)?;
     if schema.version > SCHEMA_VERSION {
-        return Err(RunError::NewerSchema(schema.version));
+        return Err(Refused::Newer(schema.version).into());
     }
     let world = World {
         pool_name: common.pool.clone(),
@@ -219,7 +222,7 @@ async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
         table: Arc::new(table),
         pool: Arc::new(SqsPool::new(clients.sqs)),
         fleet: Arc::new(Ec2Fleet::new(clients.ec2)),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(clients.clock),
         chance: Arc::new(rand::random),
     };
     Ok((world, config))

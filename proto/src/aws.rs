@@ -1,5 +1,7 @@
 //! The AWS SDK as both programs use it: one TLS stack, the SDK's own variables and defaults.
 
+mod clock;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_smithy_http_client::{
@@ -7,6 +9,8 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use std::{error::Error, time::Duration};
+
+pub use self::clock::{Asked, AwsClock};
 
 /// Loads credentials, region and endpoints the way every AWS tool does (environment, profile, web
 /// identity, instance role), with `region` going before what the environment says.

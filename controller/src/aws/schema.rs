@@ -27,7 +27,7 @@ use self::layout::{INDEX_KEY, KEY, attributes, has_key, invalid, is_indexed, key
 use super::{failed, fleet::POOL_TAG, odd};
 use crate::{
     ports::PortError,
-    refresh::table::{Feature, Setting, TableAdmin, TableState},
+    refresh::table::{Feature, Setting, TableAdmin, TableState, TableTrouble},
 };
 
 /// A table is made within seconds; a new index may take longer, and is waited for by the next run.
@@ -104,6 +104,13 @@ impl DynamoAdmin {
             None,
             format!("it {words}"),
         )
+    }
+
+    fn foreign(&self, what: &'static str) -> TableTrouble {
+        TableTrouble::Foreign {
+            name: self.name.clone(),
+            what,
+        }
     }
 
     async fn expiry(&self) -> Result<Setting, PortError> {
@@ -246,23 +253,17 @@ fn is_unknown_call(error: &PortError) -> bool {
 
 #[async_trait]
 impl TableAdmin for DynamoAdmin {
-    async fn observe(&self) -> Result<Option<TableState>, PortError> {
+    async fn observe(&self) -> Result<Option<TableState>, TableTrouble> {
         let Some(table) = self.settled().await? else {
             return Ok(None);
         };
         if !has_key(table.key_schema(), &KEY) {
-            return Err(self.trouble(
-                "has another key than `pk` and `sk`, so it is none of Paddock's: choose another \
-                 pool name, or delete it",
-            ));
+            return Err(self.foreign("another key than `pk` and `sk`"));
         }
         let indexes = table.global_secondary_indexes();
         let index = indexes.iter().find(|it| it.index_name() == Some(INDEX));
         if index.is_some_and(|index| !has_key(index.key_schema(), &INDEX_KEY)) {
-            return Err(self.trouble(
-                "has an index `by-state` that is none of Paddock's: choose another pool name, or \
-                 delete it",
-            ));
+            return Err(self.foreign("an index `by-state` with other keys"));
         }
         let index = match index {
             Some(_) => Setting::On,

@@ -95,7 +95,7 @@ INPUT_MODE picks the command. RUST_LOG=debug shows more of the log.
 Exit codes:
   0    done
   1    failed, and nothing of it is left
-  2    an input cannot be used; nothing was touched
+  2    an input cannot be used, or does not fit the pool; nothing was touched
   3    failed, and something is left for refresh; the error names it
   130  cancelled, and nothing of it is left
 

@@ -19,7 +19,7 @@ use proto::{
 
 use super::{
     RefreshPorts,
-    table::{Feature, Setting, TableAdmin, TableState},
+    table::{Feature, Setting, TableAdmin, TableState, TableTrouble},
 };
 use crate::ports::{
     Deleted, Fleet, FleetAnswer, FleetError, FleetRequest, Forge, ForgeRunner, Launched, Lease,
@@ -99,8 +99,8 @@ impl Clock for Fakes {
 
 #[async_trait]
 impl TableAdmin for Fakes {
-    async fn observe(&self) -> Result<Option<TableState>, PortError> {
-        self.call("observe", |world| world.table.clone())
+    async fn observe(&self) -> Result<Option<TableState>, TableTrouble> {
+        Ok(self.call("observe", |world| world.table.clone())?)
     }
 
     async fn create(&self, _: &PoolName) -> Result<(), PortError> {

@@ -2,36 +2,17 @@
 
 use proto::{
     config::{Config, GithubTokens, SCHEMA_VERSION},
-    ids::PoolName,
     table::TableErrorKind,
 };
 
 use super::{
-    Failed, RefreshPorts, RefreshSettings, Report, StepError, say,
+    Failed, RefreshPorts, RefreshSettings, Refused, Report, say,
     step::Step,
-    table::{self, TableState, TableStep},
+    table::{self, TableState, TableStep, TableTrouble},
 };
 
 /// Stands for the ARN of a table that a dry run only plans to make.
 const ARN_TO_COME: &str = "(known once the table is there)";
-
-/// The table was written by a later version, which this one would spoil.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the table was written by a newer paddock (schema {found}, this one writes {SCHEMA_VERSION}): \
-     use that version"
-)]
-struct NewerSchema {
-    found: u32,
-}
-
-/// The pool's name is taken: with the other one's table its machines would be shared.
-#[derive(Debug, thiserror::Error)]
-#[error("pool {pool} serves {owner}: give this one another `pool-name`")]
-struct OthersPool {
-    pool: PoolName,
-    owner: String,
-}
 
 /// The table that the rest of a refresh stands on.
 pub(super) struct Found {
@@ -50,10 +31,8 @@ pub(super) async fn prepare_table(
 ) -> Option<Found> {
     let read = ports.table.config().await;
     if let Ok(config) = &read {
-        if let Err(error) = check(settings, config) {
-            report
-                .failed
-                .push((Failed::Look("the configuration"), error));
+        if let Err(refused) = check(settings, config) {
+            report.refused = Some(refused);
             return None;
         }
         if let Some(schema) = config.schema.as_ref().filter(|_| is_settled(config, ports)) {
@@ -111,7 +90,11 @@ async fn see_to_table(
 ) -> Option<Option<TableState>> {
     let state = match ports.admin.observe().await {
         Ok(state) => state,
-        Err(error) => {
+        Err(foreign @ TableTrouble::Foreign { .. }) => {
+            report.refused = Some(Refused::Table(foreign));
+            return None;
+        }
+        Err(TableTrouble::Port(error)) => {
             report
                 .failed
                 .push((Failed::Look("the table"), error.into()));
@@ -152,17 +135,13 @@ async fn see_to_table(
 }
 
 /// Whether the table is this pool's, and this version's.
-fn check(settings: &RefreshSettings, config: &Config) -> Result<(), StepError> {
+fn check(settings: &RefreshSettings, config: &Config) -> Result<(), Refused> {
     match &config.schema {
-        Some(schema) if schema.version > SCHEMA_VERSION => Err(NewerSchema {
-            found: schema.version,
-        }
-        .into()),
-        Some(schema) if schema.github_url != settings.github_url => Err(OthersPool {
+        Some(schema) if schema.version > SCHEMA_VERSION => Err(Refused::Newer(schema.version)),
+        Some(schema) if schema.github_url != settings.github_url => Err(Refused::Others {
             pool: settings.pool.clone(),
             owner: schema.github_url.clone(),
-        }
-        .into()),
+        }),
         Some(_) | None => Ok(()),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{error::Error, fmt};
 
-use proto::time::Time;
+use proto::{config::SCHEMA_VERSION, ids::PoolName, time::Time};
 
-use super::step::Step;
+use super::{step::Step, table::TableTrouble};
 use crate::metrics::Measure;
 
 /// Any error of a step.
@@ -19,8 +19,32 @@ pub struct Report {
     pub failed: Vec<(Failed, StepError)>,
     /// The pool as it was found, if that is to be published.
     pub measures: Vec<Measure>,
+    /// Why nothing was looked at or touched.
+    pub refused: Option<Refused>,
     /// Since when another refresh is at work, to which this one left everything.
     pub left_to: Option<Time>,
+}
+
+/// What there is does not fit what refresh was given.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The table was written by a later version, which this one would spoil.
+    #[error(
+        "the table was written by a newer Paddock (schema {0}, this one writes {SCHEMA_VERSION}): \
+         use that version"
+    )]
+    Newer(u32),
+    /// The pool's name is taken: with the other one's table its machines would be shared.
+    #[error("pool {pool} serves {owner}: give this one another `pool-name`")]
+    Others {
+        /// The pool.
+        pool: PoolName,
+        /// Where its runners register.
+        owner: String,
+    },
+    /// The table is none of Paddock's.
+    #[error(transparent)]
+    Table(TableTrouble),
 }
 
 /// What failed.

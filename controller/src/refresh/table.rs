@@ -52,6 +52,22 @@ pub struct TableState {
     pub recovery: Setting,
 }
 
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableTrouble {
+    /// There is one of the pool's name that somebody else made.
+    #[error("the table {name} has {what}, so it is none of Paddock's: give another `pool-name`")]
+    Foreign {
+        /// Its name.
+        name: String,
+        /// What of it is not as Paddock makes it.
+        what: &'static str,
+    },
+    /// It cannot be asked, or is on its way out.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
 /// The administration of the pool's table.
 #[async_trait]
 pub trait TableAdmin: Send + Sync {
@@ -60,7 +76,7 @@ pub trait TableAdmin: Send + Sync {
     /// # Errors
     ///
     /// When it cannot be asked, is on its way out, or is not one of Paddock's.
-    async fn observe(&self) -> Result<Option<TableState>, PortError>;
+    async fn observe(&self) -> Result<Option<TableState>, TableTrouble>;
 
     /// Makes the table and waits until it can be used. One that is there is no error.
     async fn create(&self, pool: &PoolName) -> Result<(), PortError>;
@@ -126,20 +142,4 @@ pub(super) async fn apply(
         TableStep::Create { .. } => admin.create(pool).await,
         TableStep::TurnOn(feature) => admin.turn_on(*feature).await,
     }
-}
-
-/// Makes sure that the pool's table is there with all that the endpoint offers; the table.
-///
-/// # Errors
-///
-/// When it cannot be asked or made.
-pub async fn ensure_table(
-    admin: &dyn TableAdmin,
-    pool: &PoolName,
-) -> Result<Option<TableState>, PortError> {
-    let steps = plan(&pool.resource_name(), admin.observe().await?.as_ref());
-    for step in &steps {
-        apply(admin, pool, step).await?;
-    }
-    admin.observe().await
 }

@@ -21,7 +21,7 @@ use proto::{
 };
 
 use super::{
-    ClassSpec, Failed, RefreshSettings, Report,
+    ClassSpec, Failed, RefreshSettings, Refused, Report,
     bounds::IdleRules,
     fakes::{Fakes, TABLE_ARN},
     lease::{Lease, LeaseError},

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proto::{config::SCHEMA_VERSION, table::dynamo::DynamoTable, time::SystemClock};
+use proto::{config::SCHEMA_VERSION, table::dynamo::DynamoTable};
 
 use super::{RunError, github::Github};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     inputs::DestroyInputs,
     output::Console,
     ports::Forge,
+    refresh::Refused,
     settings::{BadInput, Common, github::GithubSettings},
 };
 
@@ -39,8 +40,8 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
         pool: Arc::new(SqsPool::new(clients.sqs.clone())),
         fleet: Arc::new(Ec2Fleet::new(clients.ec2.clone())),
         forge,
+        clock: Arc::new(clients.clock.clone()),
         demolition: Arc::new(AwsDemolition::new(clients, table)),
-        clock: Arc::new(SystemClock),
     };
     let (inventory, config) = Inventory::of(&pool, &ports).await?;
     if let Some(schema) = config
@@ -48,7 +49,7 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
         .as_ref()
         .filter(|s| s.version > SCHEMA_VERSION)
     {
-        return Err(RunError::NewerSchema(schema.version));
+        return Err(Refused::Newer(schema.version).into());
     }
     let lines = inventory.lines();
     if lines.is_empty() {

@@ -1,8 +1,14 @@
 //! How a command ends that did not do its work.
 
 use crate::{
-    destroy::DestroyError, exit::Exit, github::release::LookupError, ports::PortError,
-    provision::ProvisionError, refresh::Report, release, settings::BadInput,
+    destroy::DestroyError,
+    exit::Exit,
+    github::release::LookupError,
+    ports::PortError,
+    provision::ProvisionError,
+    refresh::{Refused, Report, table::TableTrouble},
+    release,
+    settings::BadInput,
 };
 
 /// Why a command did not get to its work, or did not finish it.
@@ -12,8 +18,8 @@ pub(super) enum RunError {
     Input(#[from] BadInput),
     #[error("pool {0} is not there: run `controller refresh` first, and check pool and region")]
     NoPool(String),
-    #[error("the table was written by a newer Paddock (schema {0}): use that version")]
-    NewerSchema(u32),
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Table(#[from] proto::table::TableError),
     #[error("cancelled")]
@@ -61,6 +67,8 @@ impl RunError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Input(_)
+            | Self::Refused(_)
+            | Self::Destroy(DestroyError::Trouble(TableTrouble::Foreign { .. }))
             | Self::Provision {
                 error: ProvisionError::Input(_),
             } => Exit::BadInput,
@@ -72,7 +80,6 @@ impl RunError {
                 Exit::Unfinished
             }
             Self::NoPool(_)
-            | Self::NewerSchema(_)
             | Self::Table(_)
             | Self::Secret(_)
             | Self::Runner(_)
@@ -109,6 +116,13 @@ impl RunError {
     /// What to change, where the words do not say so themselves.
     pub(super) fn remedy(&self) -> Option<String> {
         match self {
+            Self::Input(_)
+            | Self::NoPool(_)
+            | Self::Refused(_)
+            | Self::Destroy(DestroyError::Trouble(TableTrouble::Foreign { .. }))
+            | Self::Ill(_)
+            | Self::InUse(_)
+            | Self::Cancelled => None,
             Self::Provision { error } | Self::Unfinished { error, .. } => error.remedy(),
             Self::Table(_) => {
                 Some("check the step's credentials and permissions and the region".to_owned())
@@ -141,12 +155,6 @@ impl RunError {
             Self::Destroy(_) => Some(
                 "nothing was touched; check the step's credentials and permissions".to_owned(),
             ),
-            Self::Input(_)
-            | Self::NoPool(_)
-            | Self::NewerSchema(_)
-            | Self::Ill(_)
-            | Self::InUse(_)
-            | Self::Cancelled => None,
         }
     }
 }

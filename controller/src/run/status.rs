@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use proto::{
-    config::{Config, Parameters},
-    time::{Clock, SystemClock},
-};
+use proto::config::{Config, Parameters};
 
 use super::{RunError, cancelled_by_signals, open_pool};
 use crate::{
@@ -67,12 +64,7 @@ async fn look(world: &World, config: &Config, prices: Option<&Prices>) -> Result
             .collect(),
         healthy_within: parameters.map_or(HEALTHY_WITHIN, Parameters::healthy_within),
     };
-    Ok(Status::of(
-        &known,
-        live.instances,
-        prices,
-        SystemClock.now(),
-    ))
+    Ok(Status::of(&known, live.instances, prices, world.now()))
 }
 
 fn read_prices(path: &str) -> Result<Prices, BadInput> {

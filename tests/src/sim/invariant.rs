@@ -8,8 +8,12 @@ use std::{fmt, time::Duration};
 
 use controller::ports::FleetRequest;
 use proto::{
-    ids::InstanceId, instance::InstanceRecord, provision::Phase, signal::Signal,
-    state::State as Stands, time::Clock,
+    ids::InstanceId,
+    instance::InstanceRecord,
+    provision::{Phase, ProvisionRecord},
+    signal::Signal,
+    state::State as Stands,
+    time::Time,
 };
 
 pub(super) use self::{
@@ -18,7 +22,7 @@ pub(super) use self::{
     quiet::{claimable, idempotent, leaking, no_leak, no_loss},
 };
 use super::{
-    process::{Process, Role},
+    process::{CLOCK_ERROR, Process, Role},
     queue::Message,
     world::{Past, State},
 };
@@ -112,16 +116,21 @@ pub(super) fn before_end(state: &mut State, process: &Process, machine: &Instanc
 /// How long before EC2 takes a machine its agent may end it.
 const LAST_MOMENTS: Duration = Duration::from_secs(30);
 
-/// No murder. The threshold is judged by the clock of whoever ends the machine: nobody has another.
+/// Whether it may seem past: whoever ends a machine knows AWS's time only so well.
+fn is_over(state: &State, threshold: Option<Time>) -> bool {
+    threshold.is_some_and(|threshold| threshold <= state.time() + CLOCK_ERROR)
+}
+
+/// No murder.
 fn no_murder(state: &mut State, process: &Process, record: &InstanceRecord) {
     let Some((job, label)) = state.job_on(record.id()) else {
         return;
     };
-    let over = record.threshold.is_some_and(|t| t <= process.now());
+    let over = is_over(state, record.threshold);
     // EC2 takes the machine any moment now, and has said so.
     let vm = state.cloud.machines.get(record.id());
     let taken = vm.and_then(|vm| vm.notice);
-    let taken = taken.is_some_and(|at| at <= process.now() + LAST_MOMENTS);
+    let taken = taken.is_some_and(|at| at <= state.time() + CLOCK_ERROR + LAST_MOMENTS);
     if over || taken || state.given_up.contains(label) {
         return;
     }
@@ -143,7 +152,7 @@ fn what_serves_is_left_alone(state: &mut State, process: &Process, record: &Inst
     let taken_over =
         journals.any(|journal| journal.label == *label && journal.phase == Phase::RollingBack);
     let serves = matches!(record.state, Stands::Claimed | Stands::Running);
-    let over = record.threshold.is_some_and(|t| t <= process.now());
+    let over = is_over(state, record.threshold);
     let vm = state.cloud.machines.get(record.id());
     let stays = vm.is_some_and(|vm| vm.alive && vm.notice.is_none());
     let wanted = serves && !taken_over && !over && stays && !state.given_up.contains(label);
@@ -153,6 +162,29 @@ fn what_serves_is_left_alone(state: &mut State, process: &Process, record: &Inst
             record.id(),
             record.state,
             record.threshold
+        );
+        breach(state, Invariant::NoMurder, what);
+    }
+}
+
+/// A provision whose journal was written so lately is at work. A minute of silence makes it a dead
+/// one; a call that comes late, and clocks that are not quite right, shorten the minute.
+const AT_WORK: Duration = Duration::from_secs(10);
+
+/// No murder: refresh takes no provision over that is at work. Before it writes the journal.
+pub(super) fn before_taking_over(state: &mut State, process: &Process, record: &ProvisionRecord) {
+    let key = (record.run.clone(), record.label.clone());
+    let silent = state
+        .journals
+        .get(&key)
+        .map(|past| state.now().saturating_sub(past.since()));
+    if process.role == Role::Refresh
+        && record.phase == Phase::RollingBack
+        && let Some(silent) = silent.filter(|silent| *silent < AT_WORK)
+    {
+        let what = format!(
+            "{process} takes provision {} over, which was silent for {silent:?}",
+            record.label
         );
         breach(state, Invariant::NoMurder, what);
     }
@@ -188,7 +220,7 @@ pub(super) fn after_delete(state: &mut State, process: &Process, message: &Messa
         return;
     };
     let still_free = is_claimable(record)
-        && record.threshold.is_some_and(|t| t > process.now())
+        && !is_over(state, record.threshold)
         && message.generation == Some(record.generation);
     if still_free && state.queues.listing(&message.machine).next().is_none() {
         let what = format!(

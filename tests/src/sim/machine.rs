@@ -19,7 +19,7 @@ use super::{
     cloud::By,
     fault::Fault,
     host::SimHost,
-    process::{Doomed, End, Process, Role},
+    process::{Computer, Doomed, End, Process, Role},
     sabotage,
     world::{Sim, home, pool_name},
 };
@@ -60,7 +60,7 @@ pub(super) async fn live(sim: Sim, id: InstanceId) {
     });
     while sim.with(|state| state.is_alive(&id)) {
         let role = Role::Agent(id.clone());
-        let process = Process::new(&sim, &format!("agent {id}"), role, 0);
+        let process = Process::new(&sim, &format!("agent {id}"), role, skew);
         let waits_left = sim.with(|state| {
             let killed = state.strikes(Fault::AgentKilled);
             killed.then(|| state.rng.random_range(0..400))
@@ -94,9 +94,8 @@ async fn agent(process: Process, id: InstanceId, skew: i64) {
         host: sabotage::host(host),
         power: Arc::new(SimPower(process.clone(), id.clone())),
         metadata: Arc::new(SimMetadata(process.clone(), id)),
-        // AWS's time; the machine's own may be off, and must not matter.
         clock: Arc::new(process.clone()),
-        machine_clock: Arc::new(process.with_skew(skew)),
+        machine_clock: Arc::new(Computer(process.sim.clone(), skew)),
         started: Instant::now(),
     };
     // Nobody reads it: a folder that is not there.

@@ -12,14 +12,22 @@ use std::{
 };
 
 use proto::{
+    aws::AwsClock,
     ids::{InstanceId, Label},
     time::{Clock, Time},
 };
 use rand::RngExt;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{fault::Fault, world::Sim};
+
+/// A process's clock is ahead by so much at most, once AWS has answered: that tells whole seconds,
+/// and a call is on its way for nine.
+pub(super) const CLOCK_ERROR: Duration = Duration::from_secs(10);
 
 /// What a process does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +44,8 @@ pub(super) struct Process {
     pub(super) sim: Sim,
     pub(super) role: Role,
     name: Arc<str>,
-    /// How far its clock is ahead, in milliseconds.
-    skew: i64,
+    /// AWS's time, as its calls tell it.
+    clock: AwsClock,
     dead: Arc<AtomicBool>,
 }
 
@@ -68,6 +76,7 @@ impl fmt::Display for Process {
 }
 
 impl Process {
+    /// One on a computer whose clock is so many milliseconds ahead.
     pub(super) fn new(sim: &Sim, name: &str, role: Role, skew: i64) -> Self {
         let number = sim.with(|state| {
             state.processes += 1;
@@ -77,21 +86,13 @@ impl Process {
             sim: sim.clone(),
             role,
             name: format!("{name}#{number}").into(),
-            skew,
+            clock: AwsClock::new(Instant::now(), &Computer(sim.clone(), skew)),
             dead: Arc::default(),
         };
         if skew != 0 {
             sim.say(&process, format!("starts, its clock off by {skew} ms"));
         }
         process
-    }
-
-    /// The same process, by a clock that is so far ahead.
-    pub(super) fn with_skew(&self, skew: i64) -> Self {
-        Self {
-            skew,
-            ..self.clone()
-        }
     }
 
     pub(super) fn kill(&self) {
@@ -131,6 +132,7 @@ impl Process {
         };
         self.sim.with(|state| state.count(of_whom));
         let (fate, there, back) = self.draw();
+        let asked = self.clock.asks();
         let (send, answer) = oneshot::channel();
         let process = self.clone();
         tokio::spawn(async move {
@@ -144,7 +146,7 @@ impl Process {
                 process.sim.with(|state| state.late_call = late);
                 let done = apply(process);
                 process.sim.with(|state| state.late_call = false);
-                done
+                (done, process.sim.time())
             };
             // Nobody may be left to hear the answer.
             let _ = match fate {
@@ -179,7 +181,12 @@ impl Process {
         let answer = answer.await;
         self.live().await;
         match answer {
-            Ok(answer) => answer,
+            Ok(Ok((done, date))) => {
+                let date = Time::from_millis(date.as_secs() * 1000);
+                self.clock.hears(asked, date);
+                Ok(done)
+            }
+            Ok(Err(broken)) => Err(broken),
             Err(_) => std::future::pending().await,
         }
     }
@@ -214,8 +221,16 @@ impl Process {
 
 impl Clock for Process {
     fn now(&self) -> Time {
-        let millis = self.sim.time().as_millis() + self.skew;
-        Time::from_millis(millis)
+        Clock::now(&self.clock)
+    }
+}
+
+/// A computer's own clock, so many milliseconds ahead.
+pub(super) struct Computer(pub(super) Sim, pub(super) i64);
+
+impl Clock for Computer {
+    fn now(&self) -> Time {
+        Time::from_millis(self.0.time().as_millis() + self.1)
     }
 }
 

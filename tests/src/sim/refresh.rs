@@ -9,7 +9,7 @@ use controller::{
         ClassSpec, RefreshPorts, RefreshSettings,
         bounds::IdleRules,
         refresh,
-        table::{Feature, Setting, TableAdmin, TableState},
+        table::{Feature, Setting, TableAdmin, TableState, TableTrouble},
     },
 };
 use proto::ids::PoolName;
@@ -25,7 +25,7 @@ struct Admin;
 
 #[async_trait]
 impl TableAdmin for Admin {
-    async fn observe(&self) -> Result<Option<TableState>, PortError> {
+    async fn observe(&self) -> Result<Option<TableState>, TableTrouble> {
         Ok(Some(TableState {
             arn: "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p".to_owned(),
             expiry: Setting::On,

@@ -135,6 +135,7 @@ fn put_provision(
     process.sim.step(|state| {
         let now = state.now();
         if let Outcome::Applied(record) = &done {
+            invariant::before_taking_over(state, process, record);
             let key = (record.run.clone(), record.label.clone());
             match state.journals.get_mut(&key) {
                 Some(past) => past.push(now, record.clone()),

@@ -68,6 +68,11 @@ impl<T> Past<T> {
         &self.0.last().expect("a value is never without one").1
     }
 
+    /// Since when it is what it is now.
+    pub(super) fn since(&self) -> Duration {
+        self.0.last().expect("a value is never without one").0
+    }
+
     pub(super) fn at(&self, at: Duration) -> Option<&T> {
         let found = self.0.iter().rfind(|(then, _)| *then <= at);
         found.map(|(_, value)| value)
@@ -116,6 +121,11 @@ impl State {
     /// Since the simulation began.
     pub(super) fn now(&self) -> Duration {
         self.now
+    }
+
+    /// The true time.
+    pub(super) fn time(&self) -> Time {
+        Time::from_millis(BEGIN) + self.now
     }
 
     pub(super) fn say(&mut self, who: impl Display, what: impl Display) {

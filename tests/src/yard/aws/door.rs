@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub(super) struct Door {
 #[derive(Default)]
 struct Desk {
     latency: Duration,
+    /// Seconds by which the answers' `Date` is off.
+    ahead: i64,
     faults: Faults,
     calls: Vec<Call>,
 }
@@ -121,6 +124,10 @@ impl Door {
         self.desk().latency = latency;
     }
 
+    pub(super) fn set_ahead(&self, seconds: i64) {
+        self.desk().ahead = seconds;
+    }
+
     pub(super) fn forbid(&self, action: &str) {
         self.iam.forbid(action);
     }
@@ -147,6 +154,12 @@ impl Door {
         if let Err(error) = served {
             tracing::warn!(%error, "the front door of AWS broke");
         }
+    }
+
+    fn date(&self) -> HeaderValue {
+        let date = clock::now() + SignedDuration::from_secs(self.desk().ahead);
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static(""))
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -243,8 +256,9 @@ async fn receive(
         () = door.shutdown.cancelled() => Outcome::Cut,
     };
     let response = match outcome {
-        Outcome::Answered(response) => {
+        Outcome::Answered(mut response) => {
             call.status = response.status().as_u16();
+            response.headers_mut().insert(header::DATE, door.date());
             response
         }
         Outcome::Cut => {

@@ -200,6 +200,12 @@ impl Aws {
         self.inner.door.set_latency(latency);
     }
 
+    /// Has AWS say in its answers that it is so many seconds later than it is; earlier, if
+    /// negative.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.inner.door.set_ahead(seconds);
+    }
+
     /// The log of all calls, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.inner.door.calls()
