@@ -10,5 +10,6 @@ pub mod pool;
 pub mod sim;
 pub mod story;
 pub mod tools;
+pub mod truth;
 pub mod workflow;
 pub mod yard;

@@ -19,6 +19,7 @@ mod faults;
 pub mod github;
 pub mod imds;
 pub mod machines;
+mod recorder;
 mod wire;
 
 use std::io;
@@ -34,6 +35,7 @@ use github::GitHub;
 use machines::processes::Mark;
 use machines::watchdog::Watchdog;
 use machines::{Cloud, Machines};
+pub use recorder::Recorder;
 
 /// What a yard is made of.
 #[derive(Clone, Debug)]
@@ -54,6 +56,9 @@ pub struct Settings {
     pub github: github::Settings,
     /// Machines are seen at EC2 alone: nothing of them runs.
     pub hollow: bool,
+    /// Writes down what is said to AWS and GitHub; one that is off gives way to what the
+    /// environment asks for.
+    pub recorder: Recorder,
     /// Keep the world's folder even when nothing went wrong.
     pub keep: bool,
 }
@@ -70,6 +75,7 @@ impl Settings {
             aws: aws::Settings::default(),
             github: github::Settings::default(),
             hollow: false,
+            recorder: Recorder::default(),
             keep: false,
         }
     }
@@ -111,15 +117,20 @@ impl Cloud for Aws {
 
 impl Yard {
     /// Starts everything; nothing is launched yet.
-    pub async fn start(settings: Settings) -> io::Result<Self> {
+    pub async fn start(mut settings: Settings) -> io::Result<Self> {
         let id = format!("w{:012x}", rand::random::<u64>() >> 16);
         let folder = worlds().join(&id);
         std::fs::create_dir_all(&folder)?;
         let watchdog = Watchdog::start(&id)?;
         let region = settings.aws.region.clone();
+        if !settings.recorder.is_on() {
+            settings.recorder = Recorder::from_environment(&id)?;
+        }
+        settings.aws.recorder = settings.recorder.clone();
         let (events, launched) = mpsc::unbounded_channel();
         let aws = Aws::start(settings.aws, events).await?;
         let mut github = settings.github;
+        github.recorder = settings.recorder;
         github
             .runner_binary
             .get_or_insert_with(|| settings.runner_binary.clone());

@@ -2,7 +2,8 @@
 //!
 //! That nothing is missing is tested by every test of the yard: its AWS judges each call by the
 //! policies (see `tests::yard::aws::iam`). That nothing is granted in vain is tested here: a pool
-//! is led through all that its commands ever do.
+//! is led through all that its commands ever do. All of that is judged by AWS's and GitHub's own
+//! descriptions, too (see `tests::truth`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,9 +28,10 @@ use tests::{
     clients,
     pool::{PATIENCE, Pool},
     story::refresh_inputs,
+    truth::Judge,
     workflow::{REPOSITORY, Step, Workflow},
     yard::{
-        Settings, Yard,
+        Recorder, Settings, Yard,
         aws::{SecretKind, iam},
         github::Status,
         imds::access_key_of,
@@ -155,11 +157,11 @@ fn done(step: &Step) {
 }
 
 /// Leads a pool through everything that makes a command call AWS in another way.
-async fn live() -> Life {
+async fn live(recorder: Recorder) -> Life {
     let binaries = Binaries::build().expect("the programs build");
-    let yard = Yard::start(Settings::new(&binaries.agent, &binaries.runner))
-        .await
-        .expect("the yard starts");
+    let mut settings = Settings::new(&binaries.agent, &binaries.runner);
+    settings.recorder = recorder;
+    let yard = Yard::start(settings).await.expect("the yard starts");
     let life = Life { yard, binaries };
 
     // One of its queues is there already, made by somebody else.
@@ -277,8 +279,10 @@ async fn live() -> Life {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_policy_grants_what_is_never_used() {
-    let life = live().await;
+async fn no_policy_grants_what_is_never_used_and_all_that_is_said_fits_the_models() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("exchanges.jsonl");
+    let life = live(Recorder::to(&file).expect("a file")).await;
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for call in life.yard.aws.calls() {
         if let Some(role) = call.role {
@@ -297,6 +301,9 @@ async fn no_policy_grants_what_is_never_used() {
         );
     }
     life.yard.stop().await;
+    let judged = tokio::task::spawn_blocking(move || Judge::install()?.judge(&[file]));
+    let verdict = judged.await.expect("not cancelled").expect("it judges");
+    assert!(verdict.wrong.is_empty(), "{}", verdict.complaints());
 }
 
 /// A client with the credentials that a machine's metadata service gives to whoever asks there.

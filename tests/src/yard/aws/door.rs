@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::super::{
     clock,
     faults::{Fault, FaultKind, Faults},
+    recorder::{Exchange, Heard, Recorder},
     wire::{Cut, CuttableListener},
 };
 use super::MachineEvent;
@@ -65,6 +66,7 @@ pub(super) struct Own {
 pub(super) struct Door {
     backend: Backend,
     iam: Iam,
+    recorder: Recorder,
     shutdown: CancellationToken,
     desk: Mutex<Desk>,
 }
@@ -111,6 +113,7 @@ impl Door {
         Ok(Arc::new(Self {
             backend,
             iam: Iam::new(settings)?,
+            recorder: settings.recorder.clone(),
             shutdown: shutdown.clone(),
             desk: Mutex::default(),
         }))
@@ -230,6 +233,15 @@ async fn receive(
         .map_or_else(|| "/".to_owned(), ToString::to_string);
     let request = Request::new(parts.method, path, parts.headers, body);
     let judged = door.iam.judge(&request);
+    let exchange = door.recorder.is_on().then(|| {
+        let heard = Heard {
+            method: request.method.as_str(),
+            path: &request.path_and_query,
+            headers: &request.headers,
+            body: &request.body,
+        };
+        Exchange::aws(&request.service, &request.action, &heard)
+    });
     let mut call = Call {
         at,
         service: request.service.clone(),
@@ -267,6 +279,14 @@ async fn receive(
         }
     };
     call.millis = Call::took(started.elapsed());
+    let response = match exchange {
+        Some(exchange) if call.status != 0 => door.recorder.answered(exchange, response).await,
+        Some(exchange) => {
+            door.recorder.write(&exchange);
+            response
+        }
+        None => response,
+    };
     tracing::trace!(?call, "AWS");
     door.desk().calls.push(call);
     response

@@ -1,11 +1,15 @@
 //! DynamoDB: dynoxide in memory, at home in the yard's region and account.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dynoxide::Database;
+use serde::Deserialize;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +26,8 @@ const ELSEWHERE: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
 pub(super) struct Dynamodb {
     forward: Forward,
     home: String,
+    /// Tables that can be recovered as of any time; dynoxide knows no backups.
+    recoverable: Mutex<BTreeSet<String>>,
 }
 
 impl Dynamodb {
@@ -42,10 +48,71 @@ impl Dynamodb {
             }
         });
         let home = format!("arn:aws:dynamodb:{}:{}:", settings.region, settings.account);
-        Ok(Self { forward, home })
+        Ok(Self {
+            forward,
+            home,
+            recoverable: Mutex::default(),
+        })
     }
 
-    pub(super) async fn answer(&self, mut request: Request) -> Response {
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match request.action.as_str() {
+            "DescribeContinuousBackups" | "UpdateContinuousBackups" => self.backups(request).await,
+            "DeleteTable" => {
+                if let Ok(Backups { table, .. }) = serde_json::from_slice(&request.body) {
+                    self.recoverable().remove(&table);
+                }
+                self.ask(request).await
+            }
+            _ => self.ask(request).await,
+        }
+    }
+
+    fn recoverable(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.recoverable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Point-in-time recovery, of a table that exists.
+    async fn backups(&self, mut request: Request) -> Response {
+        let asked: Backups = match serde_json::from_slice(&request.body) {
+            Ok(asked) => asked,
+            Err(error) => {
+                let words = error.to_string();
+                return request.refuse(StatusCode::BAD_REQUEST, "SerializationException", &words);
+            }
+        };
+        request.body = json!({ "TableName": asked.table }).to_string().into();
+        let target = HeaderValue::from_static("DynamoDB_20120810.DescribeTable");
+        request.headers.insert("x-amz-target", target);
+        if !self.ask(request.clone()).await.status().is_success() {
+            let words = format!("Table not found: {}", asked.table);
+            return request.refuse(StatusCode::BAD_REQUEST, "TableNotFoundException", &words);
+        }
+        let mut recoverable = self.recoverable();
+        match asked.wanted.map(|wanted| wanted.enabled) {
+            Some(true) => _ = recoverable.insert(asked.table.clone()),
+            Some(false) => _ = recoverable.remove(&asked.table),
+            None => {}
+        }
+        let status = if recoverable.contains(&asked.table) {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        };
+        let body = json!({ "ContinuousBackupsDescription": {
+            "ContinuousBackupsStatus": "ENABLED",
+            "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": status },
+        } });
+        (
+            [(header::CONTENT_TYPE, "application/x-amz-json-1.0")],
+            body.to_string(),
+        )
+            .into_response()
+    }
+
+    async fn ask(&self, mut request: Request) -> Response {
         request.body = replace(&request.body, &self.home, ELSEWHERE);
         match self.forward.try_send(&request).await {
             Ok((status, mut headers, body)) => {
@@ -62,6 +129,21 @@ impl Dynamodb {
             ),
         }
     }
+}
+
+/// What the calls about backups ask.
+#[derive(Deserialize)]
+struct Backups {
+    #[serde(rename = "TableName")]
+    table: String,
+    #[serde(rename = "PointInTimeRecoverySpecification")]
+    wanted: Option<Recovery>,
+}
+
+#[derive(Deserialize)]
+struct Recovery {
+    #[serde(rename = "PointInTimeRecoveryEnabled")]
+    enabled: bool,
 }
 
 fn replace(body: &axum::body::Bytes, from: &str, to: &str) -> axum::body::Bytes {

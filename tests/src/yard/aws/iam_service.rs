@@ -10,6 +10,8 @@ use super::xml::Xml;
 
 /// A list in a call is not longer.
 const MEMBERS: usize = 100;
+/// When everything here was made.
+const MADE_AT: &str = "2026-11-01T00:00:00Z";
 
 /// Answers a call.
 pub(super) fn answer(request: &Request, iam: &Iam) -> Response {
@@ -59,13 +61,20 @@ pub(super) fn answer(request: &Request, iam: &Iam) -> Response {
 
 fn profile(xml: &mut Xml, name: &str, account: &str) {
     xml.node("InstanceProfile", |xml| {
-        xml.text("InstanceProfileName", name).text(
-            "Arn",
-            format!("arn:aws:iam::{account}:instance-profile/{name}"),
-        );
+        xml.text("Path", "/")
+            .text("InstanceProfileName", name)
+            .text("InstanceProfileId", "AIPAYARDYARDYARDYARDY")
+            .text("CreateDate", MADE_AT)
+            .text(
+                "Arn",
+                format!("arn:aws:iam::{account}:instance-profile/{name}"),
+            );
         xml.node("Roles", |xml| {
             xml.node("member", |xml| {
-                xml.text("RoleName", name)
+                xml.text("Path", "/")
+                    .text("RoleName", name)
+                    .text("RoleId", "AROAYARDYARDYARDYARDY")
+                    .text("CreateDate", MADE_AT)
                     .text("Arn", format!("arn:aws:iam::{account}:role/{name}"));
             });
         });

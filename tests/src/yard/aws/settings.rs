@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::recorder::Recorder;
 use super::capacity::Capacity;
 
 /// The account, its region and how they behave.
@@ -31,6 +32,8 @@ pub struct Settings {
     /// instances, instead of serving from here. The region and the account
     /// here must be those over there.
     pub upstream: Option<String>,
+    /// Writes down what is said.
+    pub recorder: Recorder,
 }
 
 impl Default for Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             instance_lag: Duration::ZERO,
             queue_disorder: None,
             upstream: None,
+            recorder: Recorder::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rest::{Problem, scope_of};
+use super::shapes;
 use super::shared::Shared;
 use crate::yard::clock;
 
@@ -102,9 +103,28 @@ pub(super) async fn installation(
     if !shared.quietly(|state| state.knows(&scope)) {
         return Err(Problem::not_found());
     }
-    Ok(Json(
-        json!({ "id": INSTALLATION, "target_type": "Organization" }),
-    ))
+    let origin = shapes::origin(&headers);
+    let login = scope.split('/').next().unwrap_or_default();
+    let url = format!("{origin}/app/installations/{INSTALLATION}");
+    Ok(Json(json!({
+        "id": INSTALLATION,
+        "account": shapes::owner(&origin, login),
+        "app_id": 1,
+        "app_slug": "paddock",
+        "target_id": 1,
+        "target_type": "Organization",
+        "repository_selection": "all",
+        "access_tokens_url": format!("{url}/access_tokens"),
+        "repositories_url": format!("{origin}/installation/repositories"),
+        "html_url": format!("{origin}/organizations/{login}/settings/installations/{INSTALLATION}"),
+        "permissions": { "metadata": "read", "organization_self_hosted_runners": "write" },
+        "events": [],
+        "single_file_name": null,
+        "suspended_at": null,
+        "suspended_by": null,
+        "created_at": shapes::MADE_AT,
+        "updated_at": shapes::MADE_AT,
+    })))
 }
 
 /// `POST /app/installations/{id}/access_tokens`.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 
 use super::rest::Problem;
 use super::shared::Shared;
+use crate::yard::recorder::{Exchange, Heard, MAX_BODY};
 use crate::yard::wire::Cut;
 use crate::yard::{FaultKind, clock, faults};
 
@@ -86,6 +88,13 @@ pub(super) async fn record(
         .map_or(request.uri(), |OriginalUri(whole)| whole)
         .path_and_query()
         .map_or_else(String::new, ToString::to_string);
+    let recorder = shared.quietly(|state| state.settings.recorder.clone());
+    let (request, exchange) = if recorder.is_on() {
+        let (request, exchange) = hear(request, &method, &path).await;
+        (request, Some(exchange))
+    } else {
+        (request, None)
+    };
     let (latency, fault, chosen) = shared.quietly(|state| {
         let faults = &mut state.faults;
         let action = format!("{method} {path}");
@@ -107,7 +116,23 @@ pub(super) async fn record(
             status,
         });
     });
-    response
+    match exchange {
+        Some(exchange) => recorder.answered(exchange, response).await,
+        None => response,
+    }
+}
+
+/// Reads the request to its end, for the record.
+async fn hear(request: Request, method: &str, path: &str) -> (Request, Exchange) {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    let exchange = Exchange::github(&Heard {
+        method,
+        path,
+        headers: &parts.headers,
+        body: &body,
+    });
+    (Request::from_parts(parts, Body::from(body)), exchange)
 }
 
 /// Lets a call go wrong in the way that was asked for.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::rest::Problem;
+use super::shapes;
 use super::shared::Shared;
 use super::wire::RUNNER_VERSION;
 
@@ -46,12 +47,9 @@ fn file_name(arch: &str, version: &str) -> String {
 }
 
 fn link(headers: &HeaderMap, arch: &str, version: &str) -> String {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("127.0.0.1");
     format!(
-        "http://{host}/actions/runner/releases/download/v{version}/{}",
+        "{}/actions/runner/releases/download/v{version}/{}",
+        shapes::origin(headers),
         file_name(arch, version)
     )
 }
@@ -100,11 +98,25 @@ async fn sum(shared: &Shared) -> Option<&str> {
 }
 
 fn release(headers: &HeaderMap, version: &str, published_at: &str, sum: Option<&str>) -> Value {
+    let origin = shapes::origin(headers);
+    let url = format!("{origin}/repos/actions/runner/releases/1");
+    let author = shapes::owner(&origin, "actions");
     let assets: Vec<Value> = ARCHITECTURES
         .iter()
         .filter_map(|arch| {
             let sum = sum?;
             Some(json!({
+                "id": 1,
+                "node_id": "UkExMQ==",
+                "url": format!("{origin}/repos/actions/runner/releases/assets/1"),
+                "label": null,
+                "state": "uploaded",
+                "content_type": "application/octet-stream",
+                "size": 1,
+                "download_count": 1,
+                "uploader": author,
+                "created_at": published_at,
+                "updated_at": published_at,
                 "name": file_name(arch, version),
                 "digest": format!("sha256:{sum}"),
                 "browser_download_url": link(headers, arch, version),
@@ -112,6 +124,17 @@ fn release(headers: &HeaderMap, version: &str, published_at: &str, sum: Option<&
         })
         .collect();
     json!({
+        "id": 1,
+        "node_id": "UkUx",
+        "url": url,
+        "html_url": format!("{origin}/actions/runner/releases/tag/v{version}"),
+        "assets_url": format!("{url}/assets"),
+        "upload_url": format!("{url}/assets{{?name,label}}"),
+        "tarball_url": format!("{origin}/repos/actions/runner/tarball/v{version}"),
+        "zipball_url": format!("{origin}/repos/actions/runner/zipball/v{version}"),
+        "author": author,
+        "target_commitish": "main",
+        "created_at": published_at,
         "tag_name": format!("v{version}"),
         "name": format!("v{version}"),
         "draft": false,

@@ -20,6 +20,7 @@ mod jobs;
 mod rest;
 mod runner_api;
 mod runners;
+mod shapes;
 mod shared;
 mod state;
 pub mod wire;
@@ -45,6 +46,7 @@ pub use wire::{Conclusion, JobId};
 
 use shared::Shared;
 
+use super::recorder::Recorder;
 use super::wire::{Cut, CuttableListener};
 
 /// How often time alone may change something: an expired pickup, a silent runner.
@@ -73,6 +75,8 @@ pub struct Settings {
     /// Releases of the runner besides the one that can be downloaded here: version, and when it
     /// was published (RFC 3339).
     pub other_releases: Vec<(String, String)>,
+    /// Writes down what is said.
+    pub recorder: Recorder,
 }
 
 impl Default for Settings {
@@ -87,6 +91,7 @@ impl Default for Settings {
             silence: Duration::from_secs(30),
             runner_binary: None,
             other_releases: Vec::new(),
+            recorder: Recorder::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::runners::{Refused, RunnerView};
 use super::shared::Shared;
 use super::state::TokenUse;
-use super::{apps, calls, download};
+use super::{apps, calls, download, shapes};
 
 /// Labels that the runner gives itself; the API calls them read-only.
 const OWN_LABELS: [&str; 3] = ["self-hosted", "Linux", "X64"];
@@ -257,17 +257,11 @@ async fn run(
     Scope(scope): Scope,
     State(shared): State<Arc<Shared>>,
     Path(Id { id }): Path<Id>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let run = shared
         .quietly(|state| state.runs.get(&id).cloned())
         .filter(|run| run.repository.eq_ignore_ascii_case(&scope))
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(json!({
-        "id": run.id,
-        "name": "yard",
-        "run_attempt": 1,
-        "status": run.status.as_str(),
-        "conclusion": run.conclusion.map(super::Conclusion::as_str),
-        "repository": { "full_name": run.repository },
-    })))
+    Ok(Json(shapes::run(&shapes::origin(&headers), &run)))
 }
