@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use proto::time::human;
 use tokio::process::Command;
 
 use crate::{
@@ -30,6 +31,9 @@ const SHARED: [&str; 6] = [
     "/var/crash",
 ];
 const IPCRM_WITHIN: Duration = Duration::from_secs(10);
+/// How long to look through all files may take: some millions, from a disk that is not slow. The
+/// controller waits twice as long, so it hears why.
+const FILES_WITHIN: Duration = Duration::from_mins(1);
 
 /// The machine is not clean.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,13 @@ pub(crate) enum CleanError {
     File(#[from] FileError),
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error(
+        "looking for files of the last run took longer than {}: there are very many in {}, or the \
+         disk is slow; keep what belongs to the image elsewhere",
+        human(FILES_WITHIN),
+        SHARED.join(", ")
+    )]
+    Overdue,
     #[error("cleaning was broken off")]
     Broken(#[from] tokio::task::JoinError),
 }
@@ -68,11 +79,18 @@ pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
         free(host, person).await?;
     }
     let host = host.clone();
-    blocking(move || {
+    in_time(blocking(move || {
         host.cage().forget();
         files(&host, &account)
-    })
+    }))
     .await
+}
+
+/// What takes longer goes on unheard, on a machine that is not handed out any more.
+async fn in_time(work: impl Future<Output = Result<(), CleanError>>) -> Result<(), CleanError> {
+    tokio::time::timeout(FILES_WITHIN, work)
+        .await
+        .unwrap_or(Err(CleanError::Overdue))
 }
 
 async fn blocking(
@@ -141,5 +159,20 @@ fn temporary(account: &Account) -> Vec<PathBuf> {
             .filter(|own| !SHARED.iter().any(|shared| own == Path::new(shared)))
             .into_iter()
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_without_end_take_the_machine_out_of_the_pool_with_the_reason() {
+        let error = in_time(std::future::pending()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("1m 0s: there are very many in /tmp, /var/tmp"),
+            "{text}"
+        );
     }
 }

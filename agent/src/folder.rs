@@ -38,19 +38,28 @@ fn sweep(
     kept: &[PathBuf],
     is_theirs: &dyn Fn(&fs::Metadata) -> bool,
 ) -> Result<(), FileError> {
+    // Hardly any folder has such a place in it, and some have very many files.
+    let kept: Vec<PathBuf> = kept
+        .iter()
+        .filter(|place| place.starts_with(folder))
+        .cloned()
+        .collect();
     let entries = fs::read_dir(folder).map_err(FileError::of("look into", folder))?;
     for entry in entries {
         let entry = entry.map_err(FileError::of("look into", folder))?;
-        let path = entry.path();
         // Gone meanwhile is as good.
         let Ok(found) = entry.metadata() else {
             continue;
         };
-        let foreign = kept.contains(&path) || kept.iter().any(|p| p.starts_with(&path));
-        if is_theirs(&found) && !foreign {
+        let theirs = is_theirs(&found);
+        if !theirs && !found.is_dir() {
+            continue;
+        }
+        let path = entry.path();
+        if theirs && !kept.iter().any(|place| place.starts_with(&path)) {
             remove(&path)?;
         } else if found.is_dir() && !kept.contains(&path) {
-            empty_inside(&path, kept, is_theirs)?;
+            empty_inside(&path, &kept, is_theirs)?;
         }
     }
     Ok(())

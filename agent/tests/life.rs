@@ -156,7 +156,7 @@ async fn a_machine_boots_serves_two_runs_survives_its_agent_and_goes() {
         only: Terminate::Of(second),
     })
     .await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + kit::PATIENCE;
     while !life.path("off").exists() {
         assert!(Instant::now() < deadline, "the machine does not go off");
         tokio::time::sleep(Duration::from_millis(5)).await;

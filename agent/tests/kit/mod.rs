@@ -20,6 +20,10 @@ use proto::{
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
+/// How long anything may take here: these tests clean the computer they run on, which may be busy
+/// and have very many files.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
 /// A machine in a folder, with a runner that the test brings.
 pub(crate) struct Life {
     folder: tempfile::TempDir,
@@ -173,7 +177,7 @@ impl Life {
     }
 
     pub(crate) async fn until(&self, what: &str, reached: impl Fn(&InstanceRecord) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while !reached(&self.record().await) {
             assert!(
                 Instant::now() < deadline,
