@@ -7,7 +7,7 @@ use proto::agent_config::AgentConfig;
 
 use crate::{
     command::CommandError, fetch::FetchError, files::FileError, host::Machinery, manifest,
-    runner::RunnerError,
+    runner::RunnerError, saved,
 };
 
 /// The machine cannot be used.
@@ -38,7 +38,7 @@ pub(crate) enum BootError {
 /// Boots; answers with the runner program's version.
 pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<String, BootError> {
     // Nothing is replaced under a tenant, whose job may be running it.
-    let occupied = host.is_occupied();
+    let occupied = saved::is_occupied(host);
     let warm = async {
         if !occupied {
             program::protect(host)?;
@@ -62,20 +62,10 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
-    use crate::runner;
+    use crate::{host::tests::machine_in, runner};
 
     pub(super) fn host(folder: &Path) -> Machinery {
-        let host = Machinery {
-            state_dir: folder.join("state"),
-            runner_dir: folder.join("runner"),
-            runner_user: String::new(),
-            system: crate::host::System::default(),
-            jobs: proto::agent_config::JobRules::default(),
-            post_release_within: std::time::Duration::from_secs(10),
-            instance: "i-0123456789abcdef0".parse().unwrap(),
-            docker: None,
-            jobs_may_use_role: false,
-        };
+        let host = machine_in(folder);
         fs::create_dir_all(&host.state_dir).unwrap();
         fs::create_dir_all(host.runner_dir.join("bin")).unwrap();
         host
@@ -130,7 +120,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        assert!(!host.is_occupied());
+        assert!(!saved::is_occupied(&host));
         // The end of its input is its end.
         assert!(!stranger.wait().unwrap().success());
     }

@@ -160,14 +160,18 @@ fn daemon(settings: &Settings) -> Result<(), Cause> {
         .block_on(async {
             let mut terminate = signal(SignalKind::terminate()).map_err(|error| chain(&error))?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| chain(&error))?;
-            let shutdown = async {
+            let shutdown = async move {
                 tokio::select! {
                     // Both are cancel-safe: a signal that was not delivered stays.
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
             };
-            start(settings, Instant::now(), shutdown).await
+            let settings = settings.clone();
+            // A task of its own: the first one is woken by way of the kernel each time.
+            tokio::spawn(async move { start(&settings, Instant::now(), shutdown).await })
+                .await
+                .map_err(|error| chain(&error))?
         })
 }
 

@@ -13,7 +13,6 @@ use proto::{
     ids::InstanceId,
     instance::Secret,
 };
-use serde::{Deserialize, Serialize};
 use tokio::{process::Command, sync::mpsc::UnboundedSender};
 
 use crate::{
@@ -21,12 +20,12 @@ use crate::{
     boot,
     cage::Cage,
     clean, contact, examine, fence,
-    files::{FileError, read_json, write_json},
+    files::FileError,
     hooks, listen,
     machine::{Ages, Event, ListenerId, Saved, Tenant, Vitals},
     ports::{Cause, Host, chain},
     process::{self, Belongings},
-    runner,
+    runner, saved,
 };
 
 /// A variable that everything the runner starts carries: what a job leaves behind is found by it.
@@ -77,14 +76,6 @@ impl Default for System {
             docker_socket: "/var/run/docker.sock".into(),
         }
     }
-}
-
-/// What is remembered, and of which machine: an image made from a used machine carries the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedFile {
-    instance: InstanceId,
-    #[serde(flatten)]
-    saved: Saved,
 }
 
 /// Makes a folder that is the agent's alone.
@@ -144,57 +135,6 @@ impl Machinery {
             agent: Some(process::this()),
         }
     }
-
-    fn saved(&self) -> Result<Option<Saved>, FileError> {
-        let file: Option<SavedFile> = read_json(&self.saved_file())?;
-        Ok(file
-            .filter(|file| file.instance == self.instance)
-            .map(|file| file.saved))
-    }
-
-    /// A listener of an earlier agent that lives, whoever remembers it. It is no descendant of
-    /// this one.
-    fn living_listener(&self) -> Option<ListenerId> {
-        let belongings = Belongings {
-            agent: None,
-            ..self.belongings(&self.account().ok()?)
-        };
-        belongings.listener()
-    }
-
-    /// Whether the runner program may be in use.
-    pub(crate) fn is_occupied(&self) -> bool {
-        matches!(self.saved(), Ok(Some(_))) || self.living_listener().is_some()
-    }
-
-    /// A tenant of whom nothing is left but the listener. The runner's name tells its generation;
-    /// the label follows from that, once the record is seen.
-    fn unremembered(&self, listener: ListenerId) -> Option<Saved> {
-        let name = runner::configured_name(self).unwrap_or_default();
-        let generation = name
-            .strip_prefix(self.instance.as_str())
-            .and_then(|rest| rest.strip_prefix('-'))
-            .and_then(|number| number.parse().ok());
-        Some(Saved {
-            tenant: Tenant {
-                label: "0".parse().ok()?,
-                generation: generation.unwrap_or_default(),
-                name,
-            },
-            version: None,
-            configured: true,
-            registered: true,
-            listening: false,
-            listener: Some(listener),
-            offset: 0,
-            job: None,
-            token: None,
-        })
-    }
-
-    fn saved_file(&self) -> PathBuf {
-        self.state_dir.join("runner.json")
-    }
 }
 
 #[async_trait]
@@ -251,39 +191,11 @@ impl Host for Machinery {
     }
 
     fn save(&self, saved: Option<&Saved>) -> Result<(), Cause> {
-        let path = self.saved_file();
-        let result = match saved {
-            None => crate::files::remove(&path),
-            Some(saved) => {
-                let file = SavedFile {
-                    instance: self.instance.clone(),
-                    saved: saved.clone(),
-                };
-                write_json(&path, &file, 0o600)
-            }
-        };
-        result.map_err(|error| chain(&error))
+        saved::keep(self, saved).map_err(|error| chain(&error))
     }
 
     fn earlier(&self) -> Option<Saved> {
-        let saved = self.saved().unwrap_or_else(|error| {
-            tracing::warn!(
-                "what an earlier agent remembered is lost: {}",
-                chain(&error)
-            );
-            None
-        });
-        let Some(mut saved) = saved else {
-            return self.unremembered(self.living_listener()?);
-        };
-        if !saved.listener.is_some_and(process::is_alive) {
-            // One may have been started in the last moment of the earlier agent.
-            saved.listener = self.living_listener();
-            saved.offset = 0;
-            saved.listening = false;
-            saved.job = None;
-        }
-        Some(saved)
+        saved::earlier(self)
     }
 
     async fn examine(&self, listener: Option<ListenerId>) -> Result<Vitals, Cause> {
@@ -312,8 +224,23 @@ impl Host for Machinery {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A machine that lives in this folder, without anything on it.
+    pub(crate) fn machine_in(folder: &Path) -> Machinery {
+        Machinery {
+            state_dir: folder.join("state"),
+            runner_dir: folder.join("runner"),
+            runner_user: String::new(),
+            system: System::default(),
+            jobs: JobRules::default(),
+            post_release_within: Duration::from_secs(10),
+            instance: "i-0123456789abcdef0".parse().unwrap(),
+            docker: None,
+            jobs_may_use_role: false,
+        }
+    }
 
     #[test]
     fn the_state_folder_is_the_agents_alone_whatever_it_was() {

@@ -38,8 +38,8 @@ const UPDATING: [i32; 2] = [3, 4];
 const UPDATE_WITHIN: Duration = Duration::from_secs(31);
 /// How often the output is read until the listener listens: a run waits for it.
 const EAGER: Duration = Duration::from_millis(20);
-/// And from then on.
-const CALM: Duration = Duration::from_millis(100);
+/// And from then on: what it says then nobody waits for.
+const CALM: Duration = Duration::from_millis(250);
 /// Where the runner is told of a script that it runs before each job.
 const BEFORE_JOB: &str = "ACTIONS_RUNNER_HOOK_JOB_STARTED";
 /// Else the listener of a version that GitHub no longer takes ends as any other does.

@@ -122,21 +122,12 @@ fn names(folder: &Path) -> Result<Vec<String>, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::tests::machine_in;
 
     #[test]
     fn what_a_job_wrote_beside_the_runner_goes_and_links_are_not_followed() {
         let folder = tempfile::tempdir().unwrap();
-        let host = Machinery {
-            state_dir: folder.path().join("state"),
-            runner_dir: folder.path().join("runner"),
-            runner_user: String::new(),
-            system: crate::host::System::default(),
-            jobs: proto::agent_config::JobRules::default(),
-            post_release_within: std::time::Duration::from_secs(10),
-            instance: "i-0123456789abcdef0".parse().unwrap(),
-            docker: None,
-            jobs_may_use_role: false,
-        };
+        let host = machine_in(folder.path());
         let runner = |name: &str| host.runner_dir.join(name);
         fs::create_dir_all(&host.state_dir).unwrap();
         fs::create_dir_all(runner("bin")).unwrap();

@@ -12,7 +12,7 @@ use std::{
 use nix::{
     sys::{
         signal::{Signal, killpg},
-        wait::{WaitPidFlag, waitpid},
+        wait::{Id, WaitPidFlag, waitid, waitpid},
     },
     unistd::Pid,
 };
@@ -56,18 +56,24 @@ fn children<T>(work: impl FnOnce(&mut BTreeSet<i32>) -> T) -> T {
 
 /// Takes the exit status of what came back to this process and has ended: nobody else will.
 pub(crate) fn reap() {
-    for (pid, stat) in all() {
-        if stat.over && stat.parent == this() {
-            reap_one(pid);
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // No child at all is an error, and what is wanted.
+    while let Some(pid) = waitid(Id::All, look).ok().and_then(|ended| ended.pid()) {
+        if !reap_one(pid.as_raw()) {
+            // Whoever waits for it takes it soon, and then the next one is seen.
+            return;
         }
     }
 }
 
-fn reap_one(pid: i32) {
-    if !children(|children| children.contains(&pid)) {
+/// Whether it was reaped: not if somebody waits for it.
+fn reap_one(pid: i32) -> bool {
+    let stray = !children(|children| children.contains(&pid));
+    if stray {
         // Fails when it is reaped already, which is what is wanted.
         let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
     }
+    stray
 }
 
 /// What `/proc/<pid>/stat` says.
@@ -189,8 +195,8 @@ mod tests {
             std::thread::sleep(LOOK);
         }
         // Other tests' children are theirs: only these two are looked at.
-        reap_one(stray);
-        reap_one(own.pid().unwrap());
+        assert!(reap_one(stray));
+        assert!(!reap_one(own.pid().unwrap()));
         assert!(stat(stray).is_none());
         assert!(awaited.wait().unwrap().success());
     }

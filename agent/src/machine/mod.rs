@@ -24,6 +24,7 @@ mod tenancy;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod view;
 mod wedged;
 
 use std::time::Duration;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use proto::{
     agent_config::AgentConfig,
     ids::InstanceArn,
-    instance::{InstanceRecord, Job, Runner},
+    instance::{InstanceRecord, Job},
     signal::{Report, Signal},
 };
 
@@ -235,59 +236,11 @@ impl Machine {
         }
     }
 
-    /// The own record, as last seen.
-    pub fn record(&self) -> Option<&InstanceRecord> {
-        self.record.as_deref()
-    }
-
-    /// How far boot came.
-    pub fn boot(&self) -> &Boot {
-        &self.boot
-    }
-
     fn version(&self) -> Option<&str> {
         match &self.boot {
             Boot::Done { version } => Some(version),
             Boot::Running | Boot::Failed { .. } => None,
         }
-    }
-
-    /// The job that runs.
-    pub fn job(&self) -> Option<&Job> {
-        self.job.as_ref()
-    }
-
-    /// What the runner is doing, in a word or two.
-    pub fn phase(&self) -> &'static str {
-        match (&self.leaving, &self.boot) {
-            (Some(_), _) => "leaving",
-            (None, Boot::Running) => "booting",
-            (None, Boot::Failed { .. }) => "boot failed",
-            (None, Boot::Done { .. }) => self.tenancy.phase_name(self.job.is_some()),
-        }
-    }
-
-    /// Why the machine ends itself, if it does.
-    pub fn leaving_because(&self) -> Option<&str> {
-        self.leaving.as_ref().map(|leaving| leaving.reason.as_str())
-    }
-
-    /// The runner program, once it is known.
-    pub fn runner(&self) -> Option<Runner> {
-        Some(Runner {
-            version: self.version()?.to_owned(),
-            name: self.tenancy.registered_name().map(str::to_owned),
-        })
-    }
-
-    /// The last few errors, oldest first.
-    pub fn errors(&self) -> &[String] {
-        &self.errors
-    }
-
-    /// When the table last answered a beat.
-    pub fn last_beat(&self) -> Option<proto::time::Time> {
-        self.calls.last_beat
     }
 
     /// Notes a signal for the record, unless it is there already.

@@ -66,7 +66,12 @@ async fn run(arguments: &Arguments) -> Result<bool, Wrong> {
         clock::now().strftime("%Y-%m-%d"),
         commit(),
         std::thread::available_parallelism()?,
-        arguments.latency,
+        // The agent is alone with its table.
+        if arguments.agent {
+            0
+        } else {
+            arguments.latency
+        },
     ));
     if arguments.agent {
         let program = arguments.agent_binary.as_ref().unwrap_or(&binaries.agent);
