@@ -70,7 +70,15 @@ async fn the_launch_template_is_hardened_and_follows_its_inputs() {
     )
     .await;
     assert_eq!(step.code, 0, "{}", step.log);
-    assert!(step.log.contains("~ launch template"), "{}", step.log);
+    let changes =
+        "root-volume-size-gib unset → 40, root-volume-type gp3 → gp2, key-name unset → ops";
+    assert!(
+        step.log
+            .lines()
+            .any(|line| line.starts_with("~ launch template") && line.ends_with(changes)),
+        "{}",
+        step.log
+    );
 
     let versions = versions(&pool).await;
     assert_eq!(versions.len(), 2);

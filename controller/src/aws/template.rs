@@ -3,21 +3,16 @@
 //! A version carries the hash of its content in its description (`paddock sha256 <hex>`), so that
 //! a refresh can tell without reading the content back whether it is the wanted one.
 
+mod content;
+
 use aws_sdk_ec2::{
     Client,
-    types::{
-        LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
-        LaunchTemplateErrorCode, LaunchTemplateHttpTokensState,
-        LaunchTemplateIamInstanceProfileSpecificationRequest,
-        LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
-        LaunchTemplateInstanceMetadataTagsState, LaunchTemplateTagSpecificationRequest,
-        LaunchTemplateVersion, LaunchTemplatesMonitoringRequest, RequestLaunchTemplateData,
-        ResourceType, ShutdownBehavior, TagSpecification, VolumeType,
-    },
+    types::{LaunchTemplateErrorCode, LaunchTemplateVersion, ResourceType, TagSpecification},
 };
 
 use proto::config::Image;
 
+use self::content::{data, present};
 use super::{failed, fleet::tags, odd};
 use crate::ports::{PortError, TemplateContent, TemplateState};
 
@@ -84,14 +79,16 @@ pub(super) async fn read(client: &Client, name: &str) -> Result<Option<TemplateS
     let default = found
         .iter()
         .find(|version| version.default_version() == Some(true));
-    let Some((id, version)) =
-        default.and_then(|it| Some((it.launch_template_id()?, it.version_number()?)))
-    else {
+    let Some((id, version, content)) = default.and_then(|it| {
+        let content = present(it.launch_template_data()?);
+        Some((it.launch_template_id()?, it.version_number()?, content))
+    }) else {
         return Err(odd(operation, None, "EC2 gave no id or no default version"));
     };
     Ok(Some(TemplateState {
         id: id.to_owned(),
         version,
+        content,
         versions: found
             .iter()
             .filter_map(|version| Some((version.version_number()?, hash_of(version))))
@@ -146,6 +143,7 @@ pub(super) async fn put(
         return Ok(TemplateState {
             id,
             version: 1,
+            content: content.with_image(content.image.id.clone()),
             versions: [(1, hash)].into(),
         });
     };
@@ -164,6 +162,7 @@ pub(super) async fn put(
             "make version {version} of {name} the default"
         )))?;
     present.version = version;
+    present.content = content.with_image(content.image.id.clone());
     present.versions.insert(version, hash);
     Ok(present)
 }
@@ -217,53 +216,4 @@ pub(super) async fn delete_versions(
         }
     }
     Ok(())
-}
-
-/// The content as EC2 takes it. What is fixed here is part of what the hash stands for: whoever
-/// changes it counts [`crate::refresh::TEMPLATE_FORM`] up.
-fn data(content: &TemplateContent) -> RequestLaunchTemplateData {
-    let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder();
-    let profile = if content.iam_instance_profile.starts_with("arn:") {
-        profile.arn(&content.iam_instance_profile)
-    } else {
-        profile.name(&content.iam_instance_profile)
-    };
-    // Hop limit 1: a container cannot reach the instance role's credentials.
-    let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder()
-        .http_endpoint(LaunchTemplateInstanceMetadataEndpointState::Enabled)
-        .http_tokens(LaunchTemplateHttpTokensState::Required)
-        .http_put_response_hop_limit(1)
-        .instance_metadata_tags(LaunchTemplateInstanceMetadataTagsState::Enabled);
-    let size = content.root_volume.size_gib;
-    let root = LaunchTemplateEbsBlockDeviceRequest::builder()
-        .encrypted(true)
-        .delete_on_termination(true)
-        .volume_type(VolumeType::from(content.root_volume.kind.as_str()))
-        .set_volume_size(size.map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
-    let root = LaunchTemplateBlockDeviceMappingRequest::builder()
-        .device_name(&content.image.root_device)
-        .ebs(root.build());
-    let mut data = RequestLaunchTemplateData::builder()
-        .image_id(&content.image.id)
-        .block_device_mappings(root.build())
-        .set_key_name(content.key_name.clone())
-        .iam_instance_profile(profile.build())
-        .set_security_group_ids(Some(content.security_group_ids.clone()))
-        .user_data(aws_smithy_types::base64::encode(&content.user_data))
-        .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
-        .metadata_options(metadata.build())
-        .monitoring(
-            LaunchTemplatesMonitoringRequest::builder()
-                .enabled(false)
-                .build(),
-        );
-    for kind in [ResourceType::Instance, ResourceType::Volume] {
-        data = data.tag_specifications(
-            LaunchTemplateTagSpecificationRequest::builder()
-                .resource_type(kind)
-                .set_tags(Some(tags(&content.tags)))
-                .build(),
-        );
-    }
-    data.build()
 }

@@ -54,6 +54,8 @@ pub struct TemplateState {
     pub id: String,
     /// Its default version.
     pub version: i64,
+    /// What that holds, with the id of its image.
+    pub content: TemplateContent<String>,
     /// All versions, each with the content hash that it carries, if it carries one.
     pub versions: BTreeMap<i64, Option<String>>,
 }

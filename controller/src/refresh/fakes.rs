@@ -274,13 +274,15 @@ impl Fleet for Fakes {
     async fn put_template(
         &self,
         _: &str,
-        _: &TemplateContent,
+        content: &TemplateContent,
         content_hash: &str,
     ) -> Result<TemplateState, PortError> {
         self.call("put_template", |world| {
+            let content = content.with_image(content.image.id.clone());
             let template = world.template.get_or_insert_with(|| TemplateState {
                 id: "lt-1".to_owned(),
                 version: 0,
+                content: content.clone(),
                 versions: BTreeMap::new(),
             });
             let newest = template.versions.keys().next_back().unwrap_or(&0);
@@ -289,6 +291,7 @@ impl Fleet for Fakes {
                 .versions
                 .insert(version, Some(content_hash.to_owned()));
             template.version = version;
+            template.content = content;
             template.clone()
         })
     }

@@ -211,6 +211,6 @@ fn tokens(observed: &Observed, now: Time) -> Option<Step> {
     tokens
         .is_none_or(|tokens| tokens.is_half_over(now))
         .then(|| Step::RenewTokens {
-            ends_at: tokens.map(|tokens| tokens.expires_at),
+            ends_at: tokens.map(|tokens| (tokens.expires_at, tokens.expires_at <= now)),
         })
 }

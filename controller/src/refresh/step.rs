@@ -72,8 +72,8 @@ pub enum Step {
     },
     /// GitHub's tokens are missing, or half of their life is over.
     RenewTokens {
-        /// When the present ones end.
-        ends_at: Option<Time>,
+        /// When the present ones end, and whether that is over: then no provision works.
+        ends_at: Option<(Time, bool)>,
     },
     /// Running machines whose runners register anew after each job get the new token.
     HandToken {

@@ -261,18 +261,21 @@ impl Fleet for SimFleet {
     async fn put_template(
         &self,
         _: &str,
-        _: &TemplateContent,
+        content: &TemplateContent,
         content_hash: &str,
     ) -> Result<TemplateState, PortError> {
         let hash = content_hash.to_owned();
+        let content = content.with_image(content.image.id.clone());
         self.0
             .call(move |process| {
                 process.sim.step(|state| {
                     let mut new = state.cloud.template.clone().unwrap_or(TemplateState {
                         id: "lt-1".to_owned(),
                         version: 0,
+                        content: content.clone(),
                         versions: BTreeMap::new(),
                     });
+                    new.content.clone_from(&content);
                     new.version = new.version_with(&hash).unwrap_or_else(|| {
                         let last = new.versions.keys().last();
                         last.map_or(1, |last| last + 1)

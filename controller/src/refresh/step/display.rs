@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{QueueTrouble, Step};
 use crate::{
-    ports::TemplateState,
+    ports::{RootVolume, TemplateContent, TemplateState},
     refresh::{ClassSpec, content_hash},
 };
 
@@ -79,7 +79,7 @@ impl fmt::Display for Step {
             Self::Table(step) => step.fmt(f),
             Self::PutSchema { old, new } => schema(f, old.as_ref(), new),
             Self::PutTemplate { name, old, content } => {
-                put_template(f, name, old.as_ref(), &content_hash(content))
+                put_template(f, name, old.as_ref(), content)
             }
             Self::RecordTemplate { old, new } => record_template(f, old.as_deref(), new),
             Self::PruneTemplate { id, versions } => {
@@ -98,9 +98,10 @@ impl fmt::Display for Step {
             }
             Self::RenewTokens { ends_at: None } => f.write_str("GitHub tokens"),
             Self::RenewTokens {
-                ends_at: Some(ends_at),
+                ends_at: Some((ends_at, over)),
             } => {
-                write!(f, "GitHub tokens: ending {ends_at} → new ones")
+                let ending = if *over { "they ended at" } else { "ending" };
+                write!(f, "GitHub tokens: {ending} {ends_at} → new ones")
             }
             Self::HandToken { machines } => write!(
                 f,
@@ -181,21 +182,69 @@ fn put_template(
     f: &mut fmt::Formatter<'_>,
     name: &str,
     old: Option<&TemplateState>,
-    hash: &str,
+    content: &TemplateContent,
 ) -> fmt::Result {
+    let hash = content_hash(content);
     let Some(old) = old else {
-        return write!(f, "launch template {name} ({})", short(hash));
+        return write!(f, "launch template {name} ({})", short(&hash));
     };
-    let before = old.content_hash().map_or("unknown", short);
-    let new = match old.version_with(hash) {
+    let new = match old.version_with(&hash) {
         Some(version) => format!("version {version}"),
         None => "new version".to_owned(),
     };
-    let (version, after) = (old.version, short(hash));
     write!(
         f,
-        "launch template {name}: version {version} ({before}) → {new} ({after})"
+        "launch template {name}: version {} → {new} ({}): {}",
+        old.version,
+        short(&hash),
+        changes(&old.content, &content.with_image(content.image.id.clone()))
     )
+}
+
+/// The fields that differ, by the names of their inputs. User data may hold what nobody should
+/// read in a log: it is only said that it changes.
+fn changes(old: &TemplateContent<String>, new: &TemplateContent<String>) -> String {
+    let fields = |content: &TemplateContent<String>| {
+        let TemplateContent {
+            image,
+            root_volume: RootVolume { size_gib, kind },
+            key_name,
+            iam_instance_profile,
+            security_group_ids,
+            user_data: _,
+            tags,
+        } = content;
+        let mut tags: Vec<String> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mut groups = security_group_ids.clone();
+        tags.sort();
+        groups.sort();
+        let unset = || "unset".to_owned();
+        [
+            ("ami", image.clone()),
+            (
+                "root-volume-size-gib",
+                size_gib.map_or_else(unset, |size| size.to_string()),
+            ),
+            ("root-volume-type", kind.clone()),
+            ("key-name", key_name.clone().unwrap_or_else(unset)),
+            ("iam-instance-profile", iam_instance_profile.clone()),
+            ("security-group-ids", groups.join(" ")),
+            ("tags", tags.join(" ")),
+        ]
+    };
+    let both = fields(old).into_iter().zip(fields(new));
+    let mut changes: Vec<String> = both
+        .filter(|(before, after)| before != after)
+        .map(|((name, before), (_, after))| format!("{name} {before} → {after}"))
+        .collect();
+    if old.user_data != new.user_data {
+        changes.push("user data changes".to_owned());
+    }
+    if changes.is_empty() {
+        // By another version of Paddock, or by hand.
+        changes.push("what Paddock sets by itself".to_owned());
+    }
+    changes.join(", ")
 }
 
 fn record_template(

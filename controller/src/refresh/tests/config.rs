@@ -48,10 +48,9 @@ async fn new_content_makes_a_version_and_ends_idle_machines_of_the_old_one() {
         .await;
     scene.settings.template.image = "ami-2".into();
     let steps = scene.settles().await;
-    assert!(
-        matches!(steps[0], Step::PutTemplate { old: Some(_), .. }),
-        "{steps:?}"
-    );
+    let line = steps[0].to_string();
+    assert!(line.contains("version 1 → new version"), "{line}");
+    assert!(line.ends_with(": ami ami-1 → ami-2"), "{line}");
     let old = Because::OldTemplate {
         version: 1,
         generation: 4,
@@ -202,8 +201,20 @@ async fn tokens_are_renewed_when_half_over() {
     scene.fakes.with(|world| world.now += MINUTE);
     let steps = scene.settles().await;
     assert!(
-        matches!(steps[..], [Step::RenewTokens { ends_at: Some(_) }]),
+        matches!(
+            steps[..],
+            [Step::RenewTokens {
+                ends_at: Some((_, false))
+            }]
+        ),
         "{steps:?}"
+    );
+    // Nobody refreshed for hours: provisions failed meanwhile.
+    scene.fakes.with(|world| world.now += 300 * MINUTE);
+    let lines = lines(&scene.settles().await);
+    assert!(
+        lines[0].contains("GitHub tokens: they ended at"),
+        "{lines:?}"
     );
 }
 
