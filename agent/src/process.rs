@@ -5,7 +5,7 @@ mod belongings;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -101,6 +101,12 @@ fn stat(pid: i32) -> Option<Stat> {
 pub(crate) fn identity(pid: i32) -> Option<ListenerId> {
     let Stat { started, over, .. } = stat(pid)?;
     (!over).then_some(ListenerId { pid, started })
+}
+
+/// The identity of this process, which is read once.
+pub(crate) fn own() -> Option<ListenerId> {
+    static OWN: OnceLock<Option<ListenerId>> = OnceLock::new();
+    *OWN.get_or_init(|| identity(this()))
 }
 
 /// Whether that very process lives.

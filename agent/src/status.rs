@@ -70,7 +70,7 @@ impl Snapshot {
     pub fn starting(phase: &str, instance: Option<&InstanceArn>, error: Option<String>) -> Self {
         Self {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
-            process: process::identity(process::this()),
+            process: process::own(),
             since: None,
             leaving: None,
             instance: instance.cloned(),
