@@ -33,6 +33,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause, and the one that the runner's own scripts make.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// GitHub's answer to a token that has ended is a bare `NotFound`.
+const TOKEN_ADVICE: &str = "if GitHub refused the registration token, it has expired: `controller \
+                            refresh` obtains a new one";
+
 pub(super) fn pause(tries: u32) -> Duration {
     (FIRST_PAUSE * (1 << tries.clamp(1, 5)) / 2).min(LONGEST_PAUSE)
 }
@@ -189,6 +193,7 @@ impl Machine {
             Err(cause) => {
                 let until = now.mono + pause(self.tenancy.tries);
                 if self.tenancy.tries >= CONFIGURE_TRIES || until >= self.tenancy.deadline {
+                    let cause = format!("{cause}\n{TOKEN_ADVICE}");
                     self.registration_failed(cause, now);
                 } else {
                     self.note(now, &format!("cannot register, trying again: {cause}"));

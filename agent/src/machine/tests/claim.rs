@@ -66,7 +66,9 @@ fn registration_is_tried_again_and_then_its_failure_reported() {
         story.happen(Event::Configured(Err("404: no such repository".into())));
     }
     assert!(story.says(Signal::RegFailed));
-    assert_eq!(story.detail(), "404: no such repository");
+    let detail = story.detail();
+    assert!(detail.starts_with("404: no such repository\n"), "{detail}");
+    assert!(detail.contains("`controller refresh`"), "{detail}");
     story.release("77");
     story.pass(0.3);
     // One of the tries may have reached GitHub all the same.
