@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::{
     binaries::Binaries,
-    ministack::Ministack,
+    stand_in::{Maker, StandIn},
     story::{self, Quiet},
     yard::{Settings, Yard, aws},
 };
@@ -32,7 +32,9 @@ async fn two_workflows_share_a_pool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workflows_share_a_pool_on_an_independent_aws() {
-    let ministack = Ministack::start().await.expect("ministack starts");
+    let ministack = StandIn::start(Maker::Ministack)
+        .await
+        .expect("ministack starts");
     let upstream = Some(ministack.url().to_owned());
     play(
         aws::Settings {

@@ -35,9 +35,18 @@ mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use controller::ports::{Fleet, Pool};
 use tokio::task::LocalSet;
 
-use self::{fault::Fault, invariant::Violation, sabotage::Sabotage, world::Sim};
+use self::{
+    cloud::SimFleet,
+    fault::Fault,
+    invariant::Violation,
+    process::{Process, Role},
+    queue::SimPool,
+    sabotage::Sabotage,
+    world::Sim,
+};
 
 /// What one simulation came to.
 #[derive(Clone, Debug)]
@@ -82,18 +91,37 @@ pub fn soak(seed: u64, workflows: usize) -> Outcome {
     run(seed, None, false, |sim| scenario::soak(sim, workflows))
 }
 
+/// The simulation's queues and its EC2 in virtual time, with nothing that goes wrong: for the
+/// contracts of their ports.
+///
+/// # Panics
+///
+/// As [`simulate`].
+pub fn at_rest(trial: impl AsyncFnOnce(Box<dyn Pool>, Box<dyn Fleet>)) {
+    LocalSet::new().block_on(&virtual_time(), async {
+        let sim = Sim::new(0, None, false);
+        sim.with(|state| state.faults.stop());
+        let process = Process::new(&sim, "contract", Role::Refresh, 0);
+        let (pool, fleet) = (SimPool(process.clone()), SimFleet(process));
+        trial(Box::new(pool), Box::new(fleet)).await;
+    });
+}
+
+fn virtual_time() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .start_paused(true)
+        .enable_time()
+        .build()
+        .expect("a runtime needs nothing that can be missing")
+}
+
 fn run<P: Future<Output = ()>>(
     seed: u64,
     sabotage: Option<Sabotage>,
     tell: bool,
     scenario: impl FnOnce(Sim) -> P,
 ) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .start_paused(true)
-        .enable_time()
-        .build()
-        .expect("a runtime needs nothing that can be missing");
-    LocalSet::new().block_on(&runtime, async {
+    LocalSet::new().block_on(&virtual_time(), async {
         let began = tokio::time::Instant::now();
         let sim = Sim::new(seed, sabotage, tell);
         tokio::select! {
