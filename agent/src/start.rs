@@ -51,7 +51,7 @@ pub async fn start(
         .interceptor(clock.clone());
     let world = World {
         table: Arc::new(DynamoTable::new(
-            Client::from_conf(client.build()),
+            &Client::from_conf(client.build()),
             config.table.clone(),
         )),
         host: Arc::new(Machinery {

@@ -88,7 +88,7 @@ impl RefreshPorts {
                 clients.dynamo.clone(),
                 table.clone(),
             )),
-            table: Arc::new(DynamoTable::new(clients.dynamo, table)),
+            table: Arc::new(DynamoTable::new(&clients.dynamo, table)),
             pool: Arc::new(pool::SqsPool::new(clients.sqs)),
             fleet: Arc::new(fleet::Ec2Fleet::new(clients.ec2)),
             forge: Arc::new(forge),

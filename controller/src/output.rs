@@ -232,7 +232,9 @@ impl Console {
     /// The one JSON object on stdout, if that is what is wanted.
     fn answer(&self, value: &Value) {
         if self.json {
-            let _ = writeln!(io::stdout().lock(), "{value}");
+            // GitHub acts upon `##[` anywhere in a line; the escaped one is the same JSON.
+            let text = value.to_string().replace("##[", "#\\u0023[");
+            let _ = writeln!(io::stdout().lock(), "{text}");
         }
     }
 

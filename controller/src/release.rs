@@ -17,7 +17,7 @@ use proto::{
     config::{Config, GithubTokens, Parameters, ResourceClass},
     ids::{InstanceId, Label},
     instance::Secret,
-    provision::Phase,
+    provision::{Phase, ProvisionRecord},
     table::TableError,
 };
 
@@ -29,7 +29,7 @@ use self::{
 use crate::{
     backoff::Looks,
     journal::{Journal, JournalError},
-    output::Console,
+    output::{Console, chain},
     ports::PortError,
     settings::run::ReleaseSettings,
     world::World,
@@ -97,7 +97,8 @@ impl Terms<'_> {
 ///
 /// # Errors
 ///
-/// When AWS cannot be asked. Repeating the release goes on where this one ended.
+/// When AWS cannot be asked; what could be given back, was. Repeating the release goes on where this
+/// one ended.
 pub async fn release(
     world: &World,
     settings: &ReleaseSettings,
@@ -106,6 +107,7 @@ pub async fn release(
 ) -> Result<GivenBack, GiveBackError> {
     let parameters = config.parameters.as_ref().ok_or(GiveBackError::NotSetUp)?;
     let mut all = GivenBack::default();
+    let mut trouble = None;
     for record in world.table.provisions_of(&settings.run).await? {
         if settings
             .label
@@ -141,18 +143,40 @@ pub async fn release(
                 .unwrap_or_else(|| parameters.release_timeout()),
             classes: &config.resource_classes,
         };
-        let given = give_back(world, &terms, &record.lent(), console).await?;
-        all.pooled.extend(given.pooled);
-        all.terminated.extend(given.terminated);
-        all.gone.extend(given.gone);
-        let mut journal = Journal::resume(world, record);
-        match journal.write(|record| record.phase = Phase::Released).await {
-            // Another release of the same run was faster.
-            Ok(()) | Err(JournalError::TakenOver(_)) => {}
-            Err(error @ JournalError::Table(_)) => return Err(error.into()),
+        let machines = settings.machines_of(&record);
+        if machines.is_empty() && !record.lent().is_empty() {
+            continue;
+        }
+        let label = record.label.clone();
+        match give_back_all(world, &terms, &machines, record.clone(), console).await {
+            Ok(given) => {
+                all.pooled.extend(given.pooled);
+                all.terminated.extend(given.terminated);
+                all.gone.extend(given.gone);
+            }
+            // The run's other labels have nothing to do with it.
+            Err(error) if trouble.is_none() => trouble = Some(error),
+            Err(error) => console.warn(format_args!("label {label}: {}", chain(&error))),
         }
     }
-    Ok(all)
+    trouble.map_or(Ok(all), Err)
+}
+
+/// Gives one label's machines back, and says so in its journal.
+async fn give_back_all(
+    world: &World,
+    terms: &Terms<'_>,
+    machines: &[(InstanceId, Option<u64>)],
+    record: ProvisionRecord,
+    console: &Console,
+) -> Result<GivenBack, GiveBackError> {
+    let given = give_back(world, terms, machines, console).await?;
+    let mut journal = Journal::resume(world, record);
+    match journal.write(|record| record.phase = Phase::Released).await {
+        // Another release of the same run was faster.
+        Ok(()) | Err(JournalError::TakenOver(_)) => Ok(given),
+        Err(error @ JournalError::Table(_)) => Err(error.into()),
+    }
 }
 
 /// Gives machines of one label back, each with the generation in which its run has it, where that
@@ -184,6 +208,7 @@ pub(crate) async fn give_back(
         }
     }
     let mut looks = Looks::default();
+    let mut trouble = None;
     while !open.is_empty() {
         let arns: Vec<_> = open.keys().map(|id| world.arn(id)).collect();
         let Some(records) = world.look(&arns, deadline).await? else {
@@ -234,10 +259,10 @@ pub(crate) async fn give_back(
             }
         });
         hand_tokens(world, terms, lack_token).await?;
-        pool(world, terms.classes, &clean, console).await?;
-        given
-            .pooled
-            .extend(clean.iter().map(|record| record.id().clone()));
+        if let Err(error) = pool(world, terms, &clean, &mut given, console).await {
+            // The others are worth it all the same.
+            trouble.get_or_insert(error);
+        }
         if !open.is_empty() {
             looks.progress(now, || {
                 let waiting: Vec<&str> = open.keys().map(InstanceId::as_str).collect();
@@ -250,5 +275,5 @@ pub(crate) async fn give_back(
         }
     }
     end(world, unfit, &mut given, console).await?;
-    Ok(given)
+    trouble.map_or(Ok(given), Err)
 }

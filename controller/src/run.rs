@@ -105,14 +105,14 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let runner = match desired.runner {
         None => None,
         Some(wanted) => {
-            let table = DynamoTable::new(Clients::new(&sdk).dynamo, pool.resource_name());
+            let table = DynamoTable::new(&Clients::new(&sdk).dynamo, pool.resource_name());
             Some(github.runner(wanted, &table, console).await?)
         }
     };
     let image = match &desired.image {
         ImageName::Id(id) => id.clone(),
         ImageName::Parameter(name) => {
-            let table = DynamoTable::new(Clients::new(&sdk).dynamo, pool.resource_name());
+            let table = DynamoTable::new(&Clients::new(&sdk).dynamo, pool.resource_name());
             image::named(name, &sdk, &table, console).await?
         }
     };
@@ -206,7 +206,7 @@ async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, 
 /// The pool's world and configuration: one query.
 async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
     let clients = Clients::new(&proto::aws::sdk_config(Some(common.region.clone())).await);
-    let table = DynamoTable::new(clients.dynamo, common.pool.resource_name());
+    let table = DynamoTable::new(&clients.dynamo, common.pool.resource_name());
     let no_pool = || RunError::NoPool(common.pool.to_string());
     let config = match table.config().await {
         Err(error) if error.kind == TableErrorKind::NoTable => return Err(no_pool()),

@@ -223,6 +223,11 @@ impl InstanceRecord {
             .is_some_and(|report| report.signal == signal)
     }
 
+    /// Whether it is idle and no job runs: a released machine is idle while its last job ends.
+    pub fn is_free(&self) -> bool {
+        self.state == State::Idle && self.job.is_none()
+    }
+
     /// Whether the last beat is not older than `healthy_within`.
     pub fn beats(&self, now: Time, healthy_within: Duration) -> bool {
         self.heartbeat

@@ -138,6 +138,8 @@ pub enum Terminate {
     Of(Label),
     /// It is still in the generation that was looked at.
     Generation(u64),
+    /// The same, and no job runs: a released machine is idle while its last job ends.
+    Free(u64),
     /// EC2 has taken it already, or is about to.
     Gone,
 }
@@ -274,10 +276,13 @@ impl Transition {
             }
             Self::Terminate { reason, only } => {
                 when.extend(match only {
-                    Terminate::Expired => Some(Clause::ThresholdReached(now)),
-                    Terminate::Of(label) => Some(Clause::LabelIs(label.clone())),
-                    Terminate::Generation(generation) => Some(Clause::GenerationIs(*generation)),
-                    Terminate::Gone => None,
+                    Terminate::Expired => vec![Clause::ThresholdReached(now)],
+                    Terminate::Of(label) => vec![Clause::LabelIs(label.clone())],
+                    Terminate::Generation(generation) => vec![Clause::GenerationIs(*generation)],
+                    Terminate::Free(generation) => {
+                        vec![Clause::GenerationIs(*generation), Clause::NoJob]
+                    }
+                    Terminate::Gone => vec![],
                 });
                 set.extend([
                     Assign::State(State::Terminated),

@@ -44,7 +44,7 @@ impl Pool {
         let mut settings = Settings::new(&binaries.agent, &binaries.runner);
         change(&mut settings);
         let yard = Yard::start(settings).await.expect("the yard starts");
-        let table = DynamoTable::new(clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
+        let table = DynamoTable::new(&clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
         let pool = Self {
             yard,
             binaries,

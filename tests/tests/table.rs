@@ -39,7 +39,7 @@ async fn check(url: &str, gaps: &[Gap]) {
         .expect("made");
     admin.turn_on(Feature::Expiry).await.expect("turned on");
     assert!(admin.observe().await.expect("looked at").is_some());
-    contract::table::check(&DynamoTable::new(client, "paddock-contract"), gaps).await;
+    contract::table::check(&DynamoTable::new(&client, "paddock-contract"), gaps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,11 +16,16 @@ const BATCH: usize = 1000;
 const AT_A_TIME: usize = 10;
 /// EC2 does not know the id (any more, or yet).
 const NOT_FOUND: &str = "InvalidInstanceID.NotFound";
+/// Under a policy that asks for the pool's tag, as ours do, this is said of an id that EC2 does not
+/// know (any more, or yet) as well: it has no tags
+/// (<https://github.com/aws/karpenter-provider-aws/issues/2100>).
+const UNAUTHORIZED: &str = "UnauthorizedOperation";
 /// The refusals of a batch for the sake of some of its machines: unknown ones, ill-formed ids,
 /// those with termination protection, those in an odd state. After any other the single machines
 /// would fare no better.
-const ABOUT_SOME: [&str; 4] = [
+const ABOUT_SOME: [&str; 5] = [
     NOT_FOUND,
+    UNAUTHORIZED,
     "InvalidInstanceID.Malformed",
     "OperationNotPermitted",
     "IncorrectInstanceState",
@@ -72,16 +77,16 @@ async fn one(
 ) -> Result<(), (InstanceId, PortError)> {
     let mut pauses = UNTIL_KNOWN.into_iter();
     loop {
-        match call(client, std::slice::from_ref(&id)).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.code.as_deref() == Some(NOT_FOUND) => match unknown {
-                Unknown::Gone => return Ok(()),
-                Unknown::NotYet => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err((id, error)),
-                },
+        let Err(error) = call(client, std::slice::from_ref(&id)).await else {
+            return Ok(());
+        };
+        match (error.code.as_deref(), unknown) {
+            (Some(NOT_FOUND), Unknown::Gone) => return Ok(()),
+            (Some(NOT_FOUND | UNAUTHORIZED), Unknown::NotYet) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err((id, error)),
             },
-            Err(error) => return Err((id, error)),
+            _ => return Err((id, error)),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Setup {
             request,
             class: &self.class,
             template_version: self.template.version,
-            idle_time: self.parameters.idle_time(),
+            idle_time: (!self.parameters.keeps_idle).then(|| self.parameters.idle_time()),
         }
     }
 }

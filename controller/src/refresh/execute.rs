@@ -4,7 +4,7 @@ use futures::future::join_all;
 use proto::{
     change::Change,
     config::{Config, ConfigItem, GithubTokens, LaunchTemplate, ResourceClass},
-    ids::{ClassName, Home, InstanceArn, RunId},
+    ids::{ClassName, Home, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
     message::PoolMessage,
     time::Time,
@@ -79,7 +79,7 @@ impl<'a> Execution<'a> {
                 Ok(Done::Ending) => endings.push(step),
                 Ok(Done::Sweep) => sweeps.push(step),
                 Ok(Done::Retirement(class)) => retirements.push((step, class)),
-                Ok(Done::Release(run)) => releases.push((step, run)),
+                Ok(Done::Release(run, machines)) => releases.push((step, run, machines)),
                 Ok(Done::Floor) if template_failed && matches!(step, Step::Raise { .. }) => {
                     let failure = Failed::Step(Box::new(step.clone()));
                     failed.push((failure, OldTemplate.into()));
@@ -105,13 +105,14 @@ impl<'a> Execution<'a> {
             }
         }
         let (said, mut heard) = mpsc::unbounded_channel();
-        let giving = releases.into_iter().map(async |(step, run)| {
+        let giving = releases.into_iter().map(async |(step, run, machines)| {
             let given = over::give_back(
                 self.ports,
                 &self.settings.pool,
                 &self.home,
                 &self.config,
                 run,
+                machines,
                 &said,
             )
             .await;
@@ -164,7 +165,7 @@ impl<'a> Execution<'a> {
             Step::Keep { records, until, .. } => self.keep(records, *until).await?,
             Step::RetireClass(class) => return Ok(Done::Retirement(class)),
             Step::Sweep { .. } => return Ok(Done::Sweep),
-            Step::Release { run, .. } => return Ok(Done::Release(run.clone())),
+            Step::Release { run, machines } => return Ok(Done::Release(run, machines)),
             // One that has a job after all stays.
             Step::DeleteRunner(runner) => match self.ports.forge.delete_runner(runner.id).await? {
                 Deleted::Yes | Deleted::Busy => {}
@@ -302,7 +303,7 @@ enum Done<'s> {
     /// It sweeps a queue: that is done after the endings.
     Sweep,
     /// It waits for the machines of a run: all runs do so together.
-    Release(RunId),
+    Release(&'s RunId, &'s [(InstanceId, u64)]),
     /// It brings machines into the pool: that is done last, since it takes its time.
     Floor,
 }

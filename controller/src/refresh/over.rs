@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::{
     config::Config,
-    ids::{Home, PoolName, RunId},
+    ids::{Home, InstanceId, PoolName, RunId},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -15,13 +15,15 @@ use crate::{output::Console, release::release, settings::run::ReleaseSettings, w
 /// No job runs there any more: a machine that does not come clean within this is broken.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Releases all that the run has; `said` gets what there is to tell.
+/// Releases those machines of the run, each in the generation that was looked at: the run may have
+/// begun another attempt since. `said` gets what there is to tell.
 pub(super) async fn give_back(
     ports: &RefreshPorts,
     pool: &PoolName,
     home: &Home,
     config: &Config,
-    run: RunId,
+    run: &RunId,
+    machines: &[(InstanceId, u64)],
     said: &UnboundedSender<String>,
 ) -> Result<(), StepError> {
     let world = World {
@@ -34,8 +36,9 @@ pub(super) async fn give_back(
         chance: ports.chance.clone(),
     };
     let settings = ReleaseSettings {
-        run,
+        run: run.clone(),
         label: None,
+        seen: Some(machines.iter().cloned().collect()),
         timeout: Some(WITHIN),
     };
     let said = said.clone();

@@ -112,8 +112,8 @@ pub enum Step {
     Release {
         /// The run.
         run: RunId,
-        /// Those of its machines that are running.
-        machines: Vec<InstanceId>,
+        /// Those of its machines that are running, each with the generation that was looked at.
+        machines: Vec<(InstanceId, u64)>,
     },
     /// A runner is offline and its machine is gone.
     DeleteRunner(ForgeRunner),
@@ -259,8 +259,8 @@ impl Because {
             | Self::ClassResized { generation, .. }
             | Self::Surplus { generation, .. }
             | Self::IdleForLong { generation, .. }
-            | Self::Unready { generation, .. }
-            | Self::OldTemplate { generation, .. } => Terminate::Generation(*generation),
+            | Self::OldTemplate { generation, .. } => Terminate::Free(*generation),
+            Self::Unready { generation, .. } => Terminate::Generation(*generation),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The single steps of a release: each a write to the table, or a call that follows one.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use proto::{
     change::Change,
-    config::ResourceClass,
     ids::InstanceId,
     instance::{InstanceRecord, Secret},
     message::PoolMessage,
@@ -28,6 +29,10 @@ pub(super) enum Freed {
     NotOurs(String),
 }
 
+/// How much longer than its release waits for it a machine with a job may stay: the release ends
+/// it, if its job does not end in time, not its threshold.
+const BUSY_GRACE: Duration = Duration::from_mins(2);
+
 /// Takes a machine from its run. It gets the removal token with it, unless a job runs.
 pub(super) async fn free(
     world: &World,
@@ -36,20 +41,21 @@ pub(super) async fn free(
     generation: Option<u64>,
 ) -> Result<Freed, TableError> {
     let (arn, now) = (world.arn(id), world.now());
-    let step = |token: Option<Secret>| Transition::Release {
+    let stay = terms.parameters.stay();
+    let step = |token: Option<Secret>, idle_time: Duration| Transition::Release {
         label: terms.label.clone(),
         generation,
         token,
-        idle_time: terms.parameters.stay(),
+        idle_time,
     };
-    let with_token = step(terms.removal_token());
+    let with_token = step(terms.removal_token(), stay);
     let change = with_token.change(now);
     let mut outcome = world.table.change_instance(&arn, &change).await?;
     if let Outcome::Conflict(Some(current)) = &outcome
         && current.job.is_some()
         && !with_token.is_done(current)
     {
-        let change = step(None).change(now);
+        let change = step(None, stay.max(terms.timeout + BUSY_GRACE)).change(now);
         outcome = world.table.change_instance(&arn, &change).await?;
     }
     Ok(match outcome {
@@ -98,26 +104,40 @@ pub(super) async fn hand_tokens(
 /// Lists clean machines, a queue at a time.
 pub(super) async fn pool(
     world: &World,
-    classes: &[ResourceClass],
+    terms: &Terms<'_>,
     clean: &[InstanceRecord],
+    given: &mut GivenBack,
     console: &Console,
 ) -> Result<(), GiveBackError> {
     if clean.is_empty() {
         return Ok(());
     }
     let now = world.now();
-    for class in classes {
-        let messages: Vec<PoolMessage> = clean
+    for class in terms.classes {
+        let listed: Vec<&InstanceRecord> = clean
             .iter()
             .filter(|record| record.resource_class == class.name)
+            .collect();
+        if listed.is_empty() {
+            continue;
+        }
+        let messages: Vec<PoolMessage> = listed
+            .iter()
             .map(|record| PoolMessage::of(record, now))
             .collect();
-        if !messages.is_empty() {
-            world.pool.send(&class.queue_url, &messages).await?;
+        world.pool.send(&class.queue_url, &messages).await?;
+        for record in listed {
+            console.say(format!("{} is back in the pool", record.id()));
+            given.pooled.push(record.id().clone());
         }
     }
+    let usual = now + terms.parameters.stay();
     for record in clean {
-        console.say(format!("{} is back in the pool", record.id()));
+        // It was allowed to stay for its job.
+        if record.threshold > Some(usual) {
+            let change = Change::stay_idle(record.generation, now, usual);
+            world.table.change_instance(&record.arn, &change).await?;
+        }
     }
     Ok(())
 }

@@ -35,7 +35,10 @@ pub(super) fn worn_out(record: &InstanceRecord, terms: &Terms<'_>, now: Time) ->
         ..
     } = *terms.parameters;
     let age = now.since(record.created_at);
-    if terms
+    let class = &record.resource_class;
+    if terms.classes.iter().all(|known| known.name != *class) {
+        Some(format!("its class {class} is retired"))
+    } else if terms
         .template_version
         .is_some_and(|version| version != record.template_version)
     {

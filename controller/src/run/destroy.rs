@@ -36,7 +36,7 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
     let table = pool.resource_name();
     let ports = DestroyPorts {
         admin: Arc::new(DynamoAdmin::new(clients.dynamo.clone(), &table)),
-        table: Arc::new(DynamoTable::new(clients.dynamo.clone(), &table)),
+        table: Arc::new(DynamoTable::new(&clients.dynamo, &table)),
         pool: Arc::new(SqsPool::new(clients.sqs.clone())),
         fleet: Arc::new(Ec2Fleet::new(clients.ec2.clone())),
         forge,

@@ -47,7 +47,7 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
     let surroundings = Arc::new(AwsSurroundings::new(sdk.clone()));
     let ports = DoctorPorts {
         admin: Arc::new(DynamoAdmin::new(clients.dynamo.clone(), &name)),
-        table: Arc::new(DynamoTable::new(clients.dynamo, &name)),
+        table: Arc::new(DynamoTable::new(&clients.dynamo, &name)),
         pool: Arc::new(SqsPool::new(clients.sqs)),
         fleet: Arc::new(Ec2Fleet::new(clients.ec2)),
         forge: github.as_ref().map(|github| &github.forge as &dyn Forge),

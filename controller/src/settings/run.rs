@@ -1,12 +1,12 @@
 //! The settings of provision and release: what a workflow run wants.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use proto::{
     config::Parameters,
-    ids::{ClassName, Label, ProvisionName, RunId},
+    ids::{ClassName, InstanceId, Label, ProvisionName, RunId},
     instance::UsageClass,
-    provision::Request,
+    provision::{ProvisionRecord, Request},
 };
 
 use super::{BadInput, given, list, positive, required};
@@ -118,6 +118,9 @@ pub struct ReleaseSettings {
     pub run: RunId,
     /// Only the machines of this label, if given.
     pub label: Option<Label>,
+    /// Only these machines, each in this generation, if given: what the run has taken since they
+    /// were looked at is another attempt's.
+    pub seen: Option<BTreeMap<InstanceId, u64>>,
     /// How long to wait for the machines, if the run says so.
     pub timeout: Option<Duration>,
 }
@@ -140,8 +143,24 @@ impl ReleaseSettings {
         Ok(Self {
             run,
             label,
+            seen: None,
             timeout: timeout.map(Duration::from_secs),
         })
+    }
+
+    /// Those of a provision's machines that are meant, each with the generation in which the run
+    /// has it, where that is known.
+    pub(crate) fn machines_of(&self, record: &ProvisionRecord) -> Vec<(InstanceId, Option<u64>)> {
+        let mut machines = record.lent();
+        if let Some(seen) = &self.seen {
+            machines.retain_mut(|(id, generation)| {
+                let seen = seen.get(id).copied();
+                let meant = seen.is_some() && generation.is_none_or(|it| Some(it) == seen);
+                *generation = seen;
+                meant
+            });
+        }
+        machines
     }
 }
 

@@ -18,6 +18,11 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
+    config::{
+        interceptors::InterceptorContext,
+        retry::{ClassifyRetry, RetryAction},
+    },
+    error::ProvideErrorMetadata,
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -57,11 +62,39 @@ pub struct DynamoTable {
 
 impl DynamoTable {
     /// The table of that name.
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
+    pub fn new(client: &Client, name: impl Into<String>) -> Self {
+        let patient = client
+            .config()
+            .to_builder()
+            .retry_classifier(MetTransaction);
         Self {
-            client,
+            client: Client::from_conf(patient.build()),
             name: name.into(),
         }
+    }
+}
+
+/// A write that meets another program's transaction on the same item is refused for that moment,
+/// which the SDK does not repeat by itself.
+#[derive(Debug)]
+struct MetTransaction;
+
+impl ClassifyRetry for MetTransaction {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let code = error
+            .and_then(|error| error.as_operation_error())
+            .and_then(|error| error.downcast_ref::<UpdateItemError>())
+            .and_then(ProvideErrorMetadata::code);
+        if code == Some("TransactionConflictException") {
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "met a transaction"
     }
 }
 

@@ -93,7 +93,7 @@ async fn of(binaries: &Binaries, latency: Duration, records: usize) -> Result<Fi
 /// Launches the machines, and writes what a pool knows of them.
 async fn fill(pool: &Pool<'_>, records: usize, ending: usize) -> Result<(), Wrong> {
     let url = pool.yard.aws.url();
-    let table = DynamoTable::new(clients::dynamodb(&url), "paddock-acme-widgets");
+    let table = DynamoTable::new(&clients::dynamodb(&url), "paddock-acme-widgets");
     let Config {
         launch_template: Some(template),
         schema: Some(schema),

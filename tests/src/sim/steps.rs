@@ -199,6 +199,7 @@ pub(super) async fn run_release(sim: &Sim, wish: &Wish, fortune: &Fortune) -> Op
     let settings = ReleaseSettings {
         run: wish.run.clone(),
         label: None,
+        seen: None,
         timeout: None,
     };
     let (world, console) = (world(&process), console(&process));

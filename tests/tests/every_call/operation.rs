@@ -49,7 +49,7 @@ impl Operation {
         let binaries = BINARIES.clone();
         let yard = Yard::start(Settings::new(&binaries.agent, &binaries.runner)).await;
         let yard = yard.expect("the yard starts");
-        let table = DynamoTable::new(clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
+        let table = DynamoTable::new(&clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets");
         let pool = Pool {
             yard,
             binaries,

@@ -148,7 +148,7 @@ impl Life {
 }
 
 fn pool_table(yard: &Yard) -> DynamoTable {
-    DynamoTable::new(clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets")
+    DynamoTable::new(&clients::dynamodb(&yard.aws.url()), "paddock-acme-widgets")
 }
 
 #[track_caller]

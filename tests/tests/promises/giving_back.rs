@@ -5,12 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{instance::InstanceRecord, provision::Phase, state::State, table::Table};
+use proto::{
+    instance::InstanceRecord,
+    provision::Phase,
+    state::State,
+    table::Table,
+    time::{Clock, SystemClock},
+};
 use tests::{
     pool::{PATIENCE, Pool},
     workflow::REPOSITORY,
-    yard::github::Job,
+    yard::{
+        aws::Fault,
+        github::{Conclusion, Job},
+    },
 };
+
+use super::refused;
 
 async fn only(pool: &Pool, state: State) -> InstanceRecord {
     let mut found = pool.table.instances_in(state, None).await.expect("listed");
@@ -108,4 +119,74 @@ async fn idle(pool: &Pool) -> Option<InstanceRecord> {
         }
     }
     None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_outlasts_its_run_is_ended_by_no_refresh() {
+    const TIMEOUT: Duration = Duration::from_hours(1);
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(421, "1").await.code, 0);
+    pool.yard.github.add_run(421, REPOSITORY);
+    let job = pool.yard.github.enqueue(Job {
+        run_id: 421,
+        name: "long".into(),
+        labels: vec!["421".into()],
+        steps: vec!["sleep 6".into()],
+        env: BTreeMap::new(),
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while only(&pool, State::Running).await.job.is_none() {
+        assert!(Instant::now() < deadline, "its agent never said so");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let patient = [("release-timeout-sec", "3600")];
+    let release = pool.run(421).start("release", &patient).expect("it starts");
+    while idle(&pool)
+        .await
+        .is_some_and(|record| record.state != State::Idle)
+    {
+        assert!(Instant::now() < deadline, "it was never released");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let step = pool
+        .refresh_with([("max-idle", "large on-demand 0".into())])
+        .await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let record = only(&pool, State::Idle).await;
+    assert!(record.job.is_some(), "the job had ended before: {record:?}");
+    assert!(
+        record.threshold > Some(SystemClock.now() + TIMEOUT),
+        "{record:?}"
+    );
+
+    let done = pool.yard.github.wait_job(job, PATIENCE).await;
+    assert_eq!(done.expect("it ends").conclusion, Some(Conclusion::Success));
+    let step = release.finish().await.expect("it ends");
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("1 back in the pool"), "{}", step.log);
+    let record = only(&pool, State::Idle).await;
+    assert!(
+        record.threshold < Some(SystemClock.now() + TIMEOUT),
+        "{record:?}"
+    );
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_cannot_be_released_keeps_no_other_back() {
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(431, "1").await.code, 0);
+    let named = [("name", "gpu")];
+    assert_eq!(pool.provision_with(431, &named).await.code, 0);
+    let fault = Fault::new("sqs", "SendMessageBatch", refused(403, "AccessDenied"));
+    pool.yard.aws.inject(fault.times(1));
+    let step = pool.release(431).await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    let mut phases: Vec<Phase> = pool.journals(431).await.iter().map(|it| it.phase).collect();
+    phases.sort_by_key(ToString::to_string);
+    assert_eq!(phases, [Phase::Committed, Phase::Released], "{}", step.log);
+    let step = pool.release(431).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("1 back in the pool"), "{}", step.log);
+    pool.yard.stop().await;
 }

@@ -200,3 +200,37 @@ async fn a_journal_outlives_the_longest_run() {
     assert!(threshold.as_secs() < journal.expires_at.expect("a time"));
     pool.yard.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_meets_a_transaction_is_repeated() {
+    let pool = Pool::new(Duration::ZERO).await;
+    warm(&pool, 361, "1").await;
+    let met = || {
+        let refused = refused(400, "TransactionConflictException");
+        let fault = Fault::new("dynamodb", "UpdateItem", refused);
+        pool.yard.aws.inject(fault.times(1));
+    };
+    met();
+    let step = pool.provision(362, "1").await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(step.number("reused"), Some(1), "{}", step.log);
+    met();
+    let step = pool.release(362).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("1 back in the pool"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_machine_that_ec2_has_forgotten_keeps_no_batch_alive() {
+    let pool = Pool::new(Duration::from_hours(1)).await;
+    pool.hurry(|parameters| parameters.fleet_timeout_sec = 1)
+        .await;
+    let unauthorized = refused(403, "UnauthorizedOperation");
+    let fault = Fault::new("ec2", "TerminateInstances", unauthorized);
+    pool.yard.aws.inject(fault.times(1));
+    let step = pool.provision(363, "3").await;
+    assert_eq!(step.code, 1, "{}", step.log);
+    pool.until_alive(0).await;
+    pool.yard.stop().await;
+}

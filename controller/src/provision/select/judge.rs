@@ -14,8 +14,8 @@ pub(in crate::provision) struct Wish<'a> {
     pub(in crate::provision) class: &'a ResourceClass,
     /// What new machines are made from now.
     pub(in crate::provision) template_version: i64,
-    /// How long a machine stays idle.
-    pub(in crate::provision) idle_time: Duration,
+    /// How long a machine stays idle at most; none in a pool that keeps some.
+    pub(in crate::provision) idle_time: Option<Duration>,
 }
 
 /// What a message is good for.
@@ -39,10 +39,12 @@ impl Wish<'_> {
         }
         match self.unsuitable(message) {
             None => Use::Claim,
-            Some(_) if message.pooled_at + self.idle_time <= now => {
-                Use::Delete("its machine's idle time is over")
-            }
-            Some(why) => Use::GiveBack(why),
+            Some(why) => match self.idle_time {
+                Some(idle_time) if message.pooled_at + idle_time <= now => {
+                    Use::Delete("its machine's idle time is over")
+                }
+                Some(_) | None => Use::GiveBack(why),
+            },
         }
     }
 
@@ -114,6 +116,10 @@ mod tests {
     }
 
     fn verdict_at(message: &PoolMessage, types: &str, now: Time) -> Use {
+        judge(message, types, now, Some(IDLE_TIME))
+    }
+
+    fn judge(message: &PoolMessage, types: &str, now: Time, idle_time: Option<Duration>) -> Use {
         let wish = Wish {
             request: &Request {
                 count: 1,
@@ -129,7 +135,7 @@ mod tests {
                 queue_url: String::new(),
             },
             template_version: 3,
-            idle_time: IDLE_TIME,
+            idle_time,
         };
         wish.judge(message, now)
     }
@@ -177,6 +183,8 @@ mod tests {
         assert!(matches!(verdict_at(&spot(), "*", late), Use::Delete(_)));
         let just = late - Duration::from_millis(1);
         assert!(matches!(verdict_at(&spot(), "*", just), Use::GiveBack(_)));
+        // In a pool that keeps some, it may be another's for hours.
+        assert!(matches!(judge(&spot(), "*", late, None), Use::GiveBack(_)));
         // The claim's own condition tells whether its time is over.
         assert_eq!(verdict_at(&message(), "*", late), Use::Claim);
     }

@@ -112,7 +112,7 @@ fn of_kind(
     let mut idle: Vec<&InstanceRecord> = machines
         .iter()
         .copied()
-        .filter(|record| record.state == State::Idle)
+        .filter(|record| record.is_free())
         .collect();
     // Youngest first: what is kept lasts longest, and surplus goes oldest first.
     idle.sort_by(|a, b| (b.created_at, b.id()).cmp(&(a.created_at, a.id())));

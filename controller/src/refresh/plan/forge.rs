@@ -19,10 +19,13 @@ use crate::{ports::ForgeRunner, refresh::step::Step};
 /// A run keeps its machines for so long at least before GitHub is asked whether it is over: most
 /// are released before, and one that has just ended may be about to be run again.
 const GRACE: Duration = Duration::from_mins(5);
-/// GitHub is asked for so many runs at most in one refresh; the next one goes on.
+/// GitHub is asked for so many runs at most in one refresh.
 const RUNS: usize = 20;
+/// Then come the next ones' turns: those that are asked for first are others after so long.
+const TURN_SEC: i64 = 10 * 60;
 
-/// The runs to ask GitHub for, those that have held machines for longest first.
+/// The runs to ask GitHub for: those that have held machines for longest first, as long as all of
+/// them get their turn.
 pub(in crate::refresh) fn doubtful(records: &[InstanceRecord], now: Time) -> Vec<RunId> {
     let mut since: BTreeMap<RunId, Time> = BTreeMap::new();
     for (run, record) in running(records) {
@@ -35,6 +38,11 @@ pub(in crate::refresh) fn doubtful(records: &[InstanceRecord], now: Time) -> Vec
         .map(|(run, since)| (since, run))
         .collect();
     runs.sort();
+    if runs.len() > RUNS {
+        let turn = usize::try_from(now.as_secs() / TURN_SEC).unwrap_or_default();
+        let first = turn.wrapping_mul(RUNS) % runs.len();
+        runs.rotate_left(first);
+    }
     runs.into_iter().map(|(_, run)| run).take(RUNS).collect()
 }
 
@@ -51,10 +59,11 @@ pub(super) fn releases(
     records: &[InstanceRecord],
     ending: &BTreeSet<InstanceId>,
 ) -> Vec<Step> {
-    let mut machines: BTreeMap<RunId, Vec<InstanceId>> = BTreeMap::new();
+    let mut machines: BTreeMap<RunId, Vec<(InstanceId, u64)>> = BTreeMap::new();
     for (run, record) in running(records) {
         if observed.over.contains(&run) && !ending.contains(record.id()) {
-            machines.entry(run).or_default().push(record.id().clone());
+            let machine = (record.id().clone(), record.generation);
+            machines.entry(run).or_default().push(machine);
         }
     }
     machines
@@ -130,6 +139,12 @@ mod tests {
         assert_eq!(asked(8), ["8", "7"]);
         assert_eq!(asked(60), ["8", "7", "9"]);
         let many: Vec<_> = (100..200).map(|run| record(&run.to_string(), 0)).collect();
-        assert_eq!(doubtful(&many, Time::from_millis(3_600_000)).len(), RUNS);
+        let asked: Vec<BTreeSet<RunId>> = (6..11)
+            .map(|turn| doubtful(&many, Time::from_millis(turn * 600_000)))
+            .map(BTreeSet::from_iter)
+            .collect();
+        assert!(asked.iter().all(|asked| asked.len() == RUNS));
+        let all: BTreeSet<&RunId> = asked.iter().flatten().collect();
+        assert_eq!(all.len(), many.len(), "each gets its turn");
     }
 }

@@ -1,7 +1,7 @@
 //! The plan's second half: which machines have to end, and which the queues have lost.
 //!
 //! A machine ends for one reason alone; the first that applies counts: its provision is undone,
-//! its time is over, its class is gone, its template is old, EC2 has it no more.
+//! EC2 has it no more, its time is over, its class is gone, its template is old.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,20 +122,20 @@ fn end_of(
     alive: Option<&BTreeSet<&InstanceId>>,
     now: Time,
 ) -> Option<Step> {
+    let gone = alive.is_some_and(|alive| !alive.contains(record.id()));
+    if gone && now.since(record.created_at) > GRACE {
+        return Some(Step::Close {
+            arn: record.arn.clone(),
+            state: record.state,
+        });
+    }
     let because = expired(record, now)
         .or_else(|| retired(settings, record))
         .or_else(|| resized(settings, record))
         .or_else(|| outdated(observed, record));
-    if let Some(because) = because {
-        return Some(Step::Terminate {
-            arn: record.arn.clone(),
-            because,
-        });
-    }
-    let gone = alive.is_some_and(|alive| !alive.contains(record.id()));
-    (gone && now.since(record.created_at) > GRACE).then(|| Step::Close {
+    because.map(|because| Step::Terminate {
         arn: record.arn.clone(),
-        state: record.state,
+        because,
     })
 }
 
@@ -149,7 +149,7 @@ fn expired(record: &InstanceRecord, now: Time) -> Option<Because> {
 
 fn retired(settings: &RefreshSettings, record: &InstanceRecord) -> Option<Because> {
     let unwanted = !is_wanted(settings, &record.resource_class);
-    (record.state == State::Idle && unwanted).then(|| Because::ClassRetired {
+    (record.is_free() && unwanted).then(|| Because::ClassRetired {
         class: record.resource_class.clone(),
         generation: record.generation,
     })
@@ -160,7 +160,7 @@ fn resized(settings: &RefreshSettings, record: &InstanceRecord) -> Option<Becaus
     let named = |spec: &&ClassSpec| spec.name == record.resource_class;
     let spec = settings.classes.iter().find(named)?;
     let other = (spec.cpu, spec.mmem) != (record.cpu, record.mmem);
-    (record.state == State::Idle && other).then(|| Because::ClassResized {
+    (record.is_free() && other).then(|| Because::ClassResized {
         class: record.resource_class.clone(),
         generation: record.generation,
     })
@@ -170,7 +170,7 @@ fn outdated(observed: &Observed, record: &InstanceRecord) -> Option<Because> {
     let template = observed.template.as_ref()?.as_ref()?;
     let current = version_to_come(observed.content.as_ref()?, template);
     let old = current != Some(record.template_version);
-    (record.state == State::Idle && old).then_some(Because::OldTemplate {
+    (record.is_free() && old).then_some(Because::OldTemplate {
         version: record.template_version,
         generation: record.generation,
     })
@@ -209,8 +209,8 @@ fn strays(
         .collect()
 }
 
-/// A queue that holds fewer messages than its class has idle machines has lost some. Which, it
-/// does not tell: all that have waited for long are listed again, and doubles do no harm.
+/// A queue that holds fewer messages than its class has machines that have been idle for a while has
+/// lost some. Which, it does not tell: all of those are listed again, and doubles do no harm.
 fn lost_messages(
     settings: &RefreshSettings,
     observed: &Observed,
@@ -233,13 +233,13 @@ fn lost_messages(
         .filter_map(|(class, idle)| {
             let queue = observed.queues.get(class)?.as_ref();
             let depth = queue.map_or(0, |queue| queue.messages);
-            let lost = depth < u64::try_from(idle.len()).unwrap_or(u64::MAX);
             let records: Vec<InstanceRecord> = idle
                 .into_iter()
-                .filter(|record| lost && now.since(record.since) > UNLISTED)
+                .filter(|record| now.since(record.since) > UNLISTED)
                 .cloned()
                 .collect();
-            (!records.is_empty()).then(|| Step::Resend {
+            let lost = depth < u64::try_from(records.len()).unwrap_or(u64::MAX);
+            lost.then(|| Step::Resend {
                 class: class.clone(),
                 records,
             })

@@ -1,6 +1,9 @@
 //! Machines that have to end.
 
+use proto::{instance::Job, state::Transition};
+
 use super::*;
+use crate::refresh::bounds::Rule;
 
 #[tokio::test]
 async fn expired_machines_of_every_live_state_end() {
@@ -125,4 +128,43 @@ async fn a_machine_that_cannot_be_terminated_fails_its_step_and_ends_next_time()
         because: Stray::Terminated,
     };
     assert_eq!(scene.settles().await, [stray]);
+}
+
+#[tokio::test]
+async fn a_machine_whose_last_job_still_runs_is_left_to_its_release() {
+    let mut scene = Scene::made().await;
+    for n in [1, 2] {
+        scene
+            .instance(n, State::Idle, |record| {
+                record.template_version = 0;
+                record.job = (n == 1).then(|| Job {
+                    name: "build".into(),
+                    since: Time::from_millis(START - MINUTE),
+                });
+            })
+            .await;
+    }
+    scene.settings.idle.max = vec![Rule {
+        kind: ("large".parse().unwrap(), UsageClass::OnDemand),
+        count: 0,
+        hours: None,
+    }];
+    scene
+        .settings
+        .classes
+        .retain(|class| class.name.as_str() != "large");
+    scene.run().await;
+    assert_eq!([1, 2].map(|n| scene.is_alive(n)), [true, false]);
+    // Its job began after the look.
+    let end = Transition::Terminate {
+        reason: "old".into(),
+        only: Because::OldTemplate {
+            version: 0,
+            generation: 4,
+        }
+        .lock(),
+    };
+    let change = end.change(Time::from_millis(START));
+    let refused = scene.table.change_instance(&arn(1), &change).await.unwrap();
+    assert!(matches!(refused, Outcome::Conflict(Some(_))), "{refused:?}");
 }

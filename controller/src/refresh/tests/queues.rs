@@ -14,6 +14,17 @@ async fn idle_machines_that_the_queue_lost_are_listed_again() {
     scene
         .instance(3, State::Idle, |record| record.report = None)
         .await;
+    // A release that comes between the look at the queue and that at the records has lost nothing.
+    scene.fakes.with(|world| {
+        let first = PoolMessage::of(&record(1, State::Idle), Time::from_millis(START));
+        let queue = world.queues.get_mut("http://sqs/paddock-p-large").unwrap();
+        queue.push(first);
+    });
+    assert_eq!(scene.run().await.planned, []);
+    scene.fakes.with(|world| {
+        let queue = world.queues.get_mut("http://sqs/paddock-p-large").unwrap();
+        queue.clear();
+    });
     let report = scene.run().await;
     let [Step::Resend { records, .. }] = &report.planned[..] else {
         panic!("{:?}", report.planned)
