@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +32,11 @@ const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 /// Enters another user with all of that user's groups (docker's, for one).
 const SETPRIV: &str = "/usr/bin/setpriv";
 
+/// Who may become whom in a namespace of its own.
+const SUBORDINATE: &str = "/etc/subuid";
+/// All users of the system, and nobody, are below.
+const FIRST_SUBORDINATE: u32 = 65_536;
+
 /// Who runs the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
@@ -46,6 +53,8 @@ pub(crate) struct Person {
     pub(crate) user: u32,
     pub(crate) group: u32,
     pub(crate) home: PathBuf,
+    /// The other users that it may become in a namespace of its own.
+    pub(crate) subordinate: Vec<RangeInclusive<u32>>,
 }
 
 /// There is no such user.
@@ -57,6 +66,15 @@ pub(crate) enum NoAccount {
     Lookup(String, #[source] nix::Error),
     #[error("jobs must not run as root: create a user, and name it with --runner-user")]
     Root,
+    #[error("cannot read which other users `{0}` may become, in {SUBORDINATE}")]
+    Subordinate(String, #[source] io::Error),
+    #[error(
+        "{SUBORDINATE} lets `{0}` become the users {begin} to {end}, some of which are the system's: give it \
+         none below {FIRST_SUBORDINATE}",
+        begin = .1.start(),
+        end = .1.end()
+    )]
+    System(String, RangeInclusive<u32>),
 }
 
 impl Account {
@@ -74,11 +92,17 @@ impl Account {
         if user.uid.is_root() {
             return Err(NoAccount::Root);
         }
+        let subordinate = match std::fs::read_to_string(SUBORDINATE) {
+            Ok(text) => subordinate(&text, &user.name, user.uid.as_raw())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(NoAccount::Subordinate(user.name, error)),
+        };
         Ok(Self::Other(Box::new(Person {
             name: user.name,
             user: user.uid.as_raw(),
             group: user.gid.as_raw(),
             home: user.dir,
+            subordinate,
         })))
     }
 
@@ -88,11 +112,6 @@ impl Account {
             Self::Own => None,
             Self::Other(person) => Some(person),
         }
-    }
-
-    /// To whom files in the runner's folder belong, if not to the agent's user.
-    pub(crate) fn owner(&self) -> Option<(u32, u32)> {
-        self.person().map(|person| (person.user, person.group))
     }
 
     /// A command of the runner, with an environment of its own.
@@ -137,7 +156,31 @@ impl Account {
     }
 }
 
+/// The ranges of a user in such a file's lines: `name or number:first:count`.
+fn subordinate(text: &str, name: &str, user: u32) -> Result<Vec<RangeInclusive<u32>>, NoAccount> {
+    let range = |line: &str| {
+        let mut fields = line.trim().split(':');
+        let whose = fields.next()?;
+        let first: u32 = fields.next()?.parse().ok()?;
+        let count: u32 = fields.next()?.parse().ok()?;
+        let theirs = whose == name || whose.parse() == Ok(user);
+        (theirs && count > 0).then(|| first..=first.saturating_add(count - 1))
+    };
+    text.lines()
+        .filter_map(range)
+        .map(|range| match *range.start() {
+            ..FIRST_SUBORDINATE => Err(NoAccount::System(name.to_owned(), range)),
+            FIRST_SUBORDINATE.. => Ok(range),
+        })
+        .collect()
+}
+
 impl Person {
+    /// Whether this user is the person, or one that the person may become.
+    pub(crate) fn is(&self, user: u32) -> bool {
+        user == self.user || self.subordinate.iter().any(|range| range.contains(&user))
+    }
+
     /// What a command line begins with so that it is this user's.
     fn enter(&self) -> [OsString; 5] {
         [
@@ -166,6 +209,25 @@ mod tests {
         let error = Account::find("no-such-user").unwrap_err();
         assert!(error.to_string().contains("`no-such-user`"), "{error}");
         assert_eq!(Account::find("").unwrap(), Account::Own);
+    }
+
+    #[test]
+    fn the_users_that_a_user_may_become_are_its_own_and_never_the_systems() {
+        let text = "other:100000:65536\nrunner:165536:10\n1001:300000:1\nrunner:x:1\nrunner:9:0\n";
+        let ranges = subordinate(text, "runner", 1001).unwrap();
+        assert_eq!(ranges, [165_536..=165_545, 300_000..=300_000]);
+        let person = Person {
+            name: "runner".into(),
+            user: 1001,
+            group: 1001,
+            home: "/home/runner".into(),
+            subordinate: ranges,
+        };
+        for (user, theirs) in [(1001, true), (165_545, true), (165_546, false), (0, false)] {
+            assert_eq!(person.is(user), theirs, "{user}");
+        }
+        let error = subordinate("runner:1:999\n", "runner", 1001).unwrap_err();
+        assert!(error.to_string().contains("the users 1 to 999"), "{error}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Cleaning the machine between two tenants: nothing of the last run is left for the next one.
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,11 +14,9 @@ use crate::{
     command::{CommandError, run_to_end},
     docker,
     files::FileError,
-    folder::{self, owned_by},
-    home,
+    folder, home,
     host::Machinery,
     later, manifest, mounts,
-    process::Belongings,
     runner::{self, RunnerError},
 };
 
@@ -40,8 +39,8 @@ const FILES_WITHIN: Duration = Duration::from_mins(1);
 pub(crate) enum CleanError {
     #[error(transparent)]
     Runner(#[from] RunnerError),
-    #[error("processes of the last run do not die: {0:?}")]
-    Processes(Vec<i32>),
+    #[error("what is left of the last run comes back whenever it is removed")]
+    ComesBack,
     #[error("the runner program in {0} is not what it was at boot: a job changed it")]
     Changed(String),
     #[error(transparent)]
@@ -59,29 +58,39 @@ pub(crate) enum CleanError {
     Broken(#[from] tokio::task::JoinError),
 }
 
+/// How often the files are gone through, should something have come back meanwhile.
+const ROUNDS: u32 = 3;
+
 /// Removes what the last run left. The listener must have ended.
 ///
-/// Processes go first, for they could write anew what is removed. Containers and what all users
+/// Processes, and what starts some later, go first: they could write anew what is removed. Containers and what all users
 /// share are only touched when jobs have a user of their own, that is, when the machine is theirs.
 pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
     let account = host.account().map_err(RunnerError::from)?;
     let belongings = host.belongings(&account);
     blocking({
-        let belongings = belongings.clone();
-        move || kill(&belongings)
+        let (account, belongings) = (account.clone(), belongings.clone());
+        move || Ok(runner::end(&account, &belongings, None).map(drop)?)
     })
     .await?;
     runner::forget(host)?;
     if let Some(person) = account.person() {
         docker::clean(host).await?;
         // What containers held back may be free now.
-        blocking(move || kill(&belongings)).await?;
+        let (account, belongings) = (account.clone(), belongings.clone());
+        blocking(move || Ok(runner::end(&account, &belongings, None).map(drop)?)).await?;
         free(host, person).await?;
     }
     let host = host.clone();
     in_time(blocking(move || {
-        host.cage().forget();
-        files(&host, &account)
+        for _ in 0..ROUNDS {
+            host.cage().forget();
+            files(&host, &account)?;
+            if !runner::end(&account, &belongings, None)? {
+                return Ok(());
+            }
+        }
+        Err(CleanError::ComesBack)
     }))
     .await
 }
@@ -97,10 +106,6 @@ async fn blocking(
     work: impl FnOnce() -> Result<(), CleanError> + Send + 'static,
 ) -> Result<(), CleanError> {
     tokio::task::spawn_blocking(work).await?
-}
-
-fn kill(belongings: &Belongings) -> Result<(), CleanError> {
-    belongings.kill_all(None).map_err(CleanError::Processes)
 }
 
 /// Frees what the kernel keeps of a user.
@@ -121,27 +126,37 @@ fn files(host: &Machinery, account: &Account) -> Result<(), CleanError> {
     let mut folders = temporary.clone();
     folders.push(host.runner_dir.clone());
     folders.extend(account.person().map(|person| person.home.clone()));
-    let mounted = mounts::undo(&folders, &manifest::mounted(host))?;
-    let theirs = account.person().map(|person| person.user);
+    let mut before = manifest::mounted(host).unwrap_or_else(|| folders.clone());
+    // Whoever logs in, as `sudo` may, has it made.
+    before.extend(
+        account
+            .person()
+            .map(run_user)
+            .filter(|own| !before.contains(own)),
+    );
+    let mounted = mounts::undo(&folders, &before)?;
     // What is cleaned otherwise, should it be in one of these folders.
     let mut kept = vec![host.runner_dir.clone(), host.state_dir.clone()];
     kept.extend(account.person().map(|person| person.home.clone()));
     kept.extend(mounted.clone());
     for folder in temporary {
         folder::empty(&folder, &kept, |found| {
-            theirs.is_none_or(|user| owned_by(user)(found))
+            account.person().is_none_or(|person| person.is(found.uid()))
         })?;
     }
     if let Some(person) = account.person() {
-        later::forget(person)?;
         home::renew(host, person, &mounted)?;
     }
-    manifest::restore(host, account.owner(), &mounted)?;
+    manifest::restore(host, &mounted)?;
     if manifest::is_intact(host)? {
         Ok(())
     } else {
         Err(CleanError::Changed(host.runner_dir.display().to_string()))
     }
+}
+
+fn run_user(person: &Person) -> PathBuf {
+    format!("/run/user/{}", person.user).into()
 }
 
 /// Where jobs may have left files. With the agent's own user nothing tells whose a file is, except
@@ -152,7 +167,7 @@ fn temporary(account: &Account) -> Vec<PathBuf> {
         Some(person) => SHARED
             .map(PathBuf::from)
             .into_iter()
-            .chain([format!("/run/user/{}", person.user).into()])
+            .chain([run_user(person)])
             .chain(own)
             .collect(),
         None => own

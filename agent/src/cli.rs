@@ -205,10 +205,13 @@ fn running(state_dir: &Path) -> Result<Option<Snapshot>, Cause> {
 }
 
 fn drain(args: &DrainArgs) -> Result<u8, Cause> {
-    if running(&args.state_dir)?.is_none() {
+    let Some(snapshot) = running(&args.state_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
-    }
-    drain::wish(&args.state_dir, !args.undo).map_err(|error| chain(&error))?;
+    };
+    let unknown =
+        "the agent does not know yet which machine this is: try again, or see `agent status`";
+    let instance = snapshot.instance.ok_or(unknown)?;
+    drain::wish(&args.state_dir, instance.id(), !args.undo).map_err(|error| chain(&error))?;
     print(if args.undo {
         "this machine takes new runs again within seconds"
     } else {

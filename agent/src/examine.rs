@@ -56,7 +56,8 @@ fn look(host: &Machinery, listener: Option<ListenerId>) -> Result<Vitals, Cause>
         None => None,
     };
     Ok(Vitals {
-        drained: drain::is_wanted(&host.state_dir),
+        drained: drain::is_wanted(&host.state_dir, &host.instance)
+            .map_err(|error| chain(&error))?,
         disks: disks?,
         memory: Some(system.available_memory()),
         runner_built: modified(&host.listener_program())

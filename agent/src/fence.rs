@@ -1,7 +1,8 @@
 //! Closes the metadata service to jobs: whoever reads it there has the machine's role.
 //!
 //! The kernel refuses packets of the jobs' user to the service's addresses, and all that is
-//! forwarded there, as from containers on a bridge. Root is not refused, for the agent itself is
+//! forwarded there, as from containers on a bridge. The users that this one may become in a namespace
+//! of its own are refused as it is. Root is not refused, for the agent itself is
 //! root: a job that may use `sudo`, or a container with the host's network, gets through.
 
 use std::{path::Path, time::Duration};
@@ -9,7 +10,7 @@ use std::{path::Path, time::Duration};
 use tokio::process::Command;
 
 use crate::{
-    account::NoAccount,
+    account::{NoAccount, Person},
     command::{CommandError, run_to_end},
     files::{FileError, private},
     host::Machinery,
@@ -44,12 +45,12 @@ pub(crate) async fn close(host: &Machinery) -> Result<(), FenceError> {
         );
         return Ok(());
     };
-    enforce(&host.state_dir, person.user).await
+    enforce(&host.state_dir, person).await
 }
 
-async fn enforce(state_dir: &Path, user: u32) -> Result<(), FenceError> {
+async fn enforce(state_dir: &Path, person: &Person) -> Result<(), FenceError> {
     let path = state_dir.join("fence.nft");
-    let write = || std::io::Write::write_all(&mut private(&path)?, rules(user).as_bytes());
+    let write = || std::io::Write::write_all(&mut private(&path)?, rules(person).as_bytes());
     write().map_err(FileError::of("write", &path))?;
     let mut command = Command::new("nft");
     command.arg("--file").arg(&path);
@@ -60,8 +61,14 @@ async fn enforce(state_dir: &Path, user: u32) -> Result<(), FenceError> {
 }
 
 /// One transaction that puts the whole table in place of an earlier one.
-fn rules(user: u32) -> String {
-    let (jobs, containers) = (refuse(&format!("meta skuid {user} ")), refuse(""));
+fn rules(person: &Person) -> String {
+    let also = person.subordinate.iter();
+    let users: Vec<String> = also
+        .map(|range| format!("{}-{}", range.start(), range.end()))
+        .chain([person.user.to_string()])
+        .collect();
+    let jobs = refuse(&format!("meta skuid {{ {} }} ", users.join(", ")));
+    let containers = refuse("");
     format!(
         "table inet paddock
 delete table inet paddock
@@ -98,6 +105,17 @@ mod tests {
 
     const NOBODY: u32 = 65_534;
     const ADDRESSES: [&str; 2] = ["169.254.169.254", "fd00:ec2::254"];
+
+    fn person(user: u32) -> Person {
+        Person {
+            name: "jobs".into(),
+            user,
+            group: user,
+            home: "/nonexistent".into(),
+            // As a file may have it, that lists a user by its name and by its number.
+            subordinate: vec![100_000..=165_535, 100_000..=165_535],
+        }
+    }
 
     fn run(program: &str, arguments: &[&str]) -> bool {
         let ran = process::Command::new(program).args(arguments).status();
@@ -176,18 +194,27 @@ mod tests {
             .map(|address| TcpListener::bind((address, 80)).unwrap())
             .collect();
         let folder = tempfile::tempdir().unwrap();
+        // An address may need a moment to be in use.
+        let deadline = std::time::Instant::now() + WITHIN;
         for address in ADDRESSES {
-            assert!(reaches(NOBODY, address), "{address}");
+            while !reaches(NOBODY, address) {
+                assert!(std::time::Instant::now() < deadline, "{address}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
         for _ in 0..2 {
-            enforce(folder.path(), NOBODY).await.unwrap();
+            enforce(folder.path(), &person(NOBODY)).await.unwrap();
             for address in ADDRESSES {
-                assert!(!reaches(NOBODY, address), "{address}");
-                assert!(reaches(0, address), "{address}");
+                for user in [NOBODY, 100_000, 165_535] {
+                    assert!(!reaches(user, address), "{user} {address}");
+                }
+                for user in [0, 99_999, 165_536] {
+                    assert!(reaches(user, address), "{user} {address}");
+                }
             }
         }
         // Another user: the earlier one's rules are gone.
-        enforce(folder.path(), NOBODY - 1).await.unwrap();
+        enforce(folder.path(), &person(NOBODY - 1)).await.unwrap();
         assert!(reaches(NOBODY, ADDRESSES[0]));
     }
 

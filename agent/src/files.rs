@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs, io,
     io::{Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -105,22 +105,10 @@ pub(crate) fn read_own(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Puts a new file in place of whatever is there, and gives it to its owner.
-pub(crate) fn give(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), FileError> {
+/// Puts a new file of the agent's own in place of whatever is there.
+pub(crate) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     remove(path)?;
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(bytes)?;
-        match owner {
-            Some((user, group)) => fchown(&file, Some(user), Some(group)),
-            None => Ok(()),
-        }
-    };
-    write().map_err(FileError::of("write", path))
+    write_new(path, bytes, mode)
 }
 
 /// Bytes as people compare them.

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, lchown, symlink},
+    os::unix::fs::{lchown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -93,6 +93,24 @@ pub(crate) fn copy(from: &Path, to: &Path, owner: (u32, u32)) -> Result<(), File
     work().map_err(FileError::of("copy", from))
 }
 
+/// Makes a folder that has the same files as another one on this file system, by hard links.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<(), FileError> {
+    let work = || -> io::Result<()> {
+        fs::create_dir(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let (path, copy) = (entry.path(), to.join(entry.file_name()));
+            if entry.file_type()?.is_dir() {
+                link(&path, &copy).map_err(io::Error::other)?;
+            } else {
+                fs::hard_link(&path, &copy)?;
+            }
+        }
+        Ok(())
+    };
+    work().map_err(FileError::of("link", from))
+}
+
 fn copy_one(path: &Path, to: &Path, (user, group): (u32, u32)) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Ok(());
@@ -116,13 +134,10 @@ fn copy_one(path: &Path, to: &Path, (user, group): (u32, u32)) -> io::Result<()>
     Ok(())
 }
 
-/// Whether this is that user's.
-pub(crate) fn owned_by(user: u32) -> impl Fn(&fs::Metadata) -> bool {
-    move |metadata| metadata.uid() == user
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<std::ffi::OsString> {
@@ -168,6 +183,23 @@ mod tests {
         // The work folder itself may be one: it is emptied.
         clear(&mounted[0], &mounted).unwrap();
         assert_eq!(names(&path("way/to/mount")), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_linked_folder_has_the_same_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        fs::create_dir_all(from.join("deep")).unwrap();
+        fs::write(from.join("deep/program"), "text").unwrap();
+        symlink("nowhere", from.join("link")).unwrap();
+        link(&from, &to).unwrap();
+        let inode = |folder: &Path| fs::metadata(folder.join("deep/program")).unwrap().ino();
+        assert_eq!(inode(&from), inode(&to));
+        assert_eq!(
+            fs::read_link(to.join("link")).unwrap(),
+            Path::new("nowhere")
+        );
+        assert!(link(&from, &to).unwrap_err().to_string().contains("from"));
     }
 
     #[test]

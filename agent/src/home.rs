@@ -11,7 +11,14 @@ use crate::{
     files::FileError,
     folder::{self, clear},
     host::Machinery,
+    manifest,
 };
+
+/// Whether the user has a home of its own. One that is a link is not the user's alone.
+pub(crate) fn is_own(person: &Person) -> bool {
+    person.home.parent().is_some()
+        && fs::symlink_metadata(&person.home).is_ok_and(|found| found.is_dir())
+}
 
 /// Makes the home as new.
 pub(crate) fn renew(
@@ -19,11 +26,12 @@ pub(crate) fn renew(
     person: &Person,
     mounted: &[PathBuf],
 ) -> Result<(), FileError> {
-    // A home without a folder of its own, or one that is a link, is not the user's alone.
-    if person.home.parent().is_none()
-        || !fs::symlink_metadata(&person.home).is_ok_and(|found| found.is_dir())
-    {
-        return Ok(());
+    if !is_own(person) {
+        if manifest::was_homeless(host) {
+            return Ok(());
+        }
+        // One that is gone is made; whatever else is there is a job's work.
+        fs::create_dir(&person.home).map_err(FileError::of("make the home", &person.home))?;
     }
     empty(&person.home, &[&host.runner_dir, &host.state_dir], mounted)?;
     let owner = (person.user, person.group);
@@ -51,7 +59,35 @@ fn empty(home: &Path, kept: &[&Path], mounted: &[PathBuf]) -> Result<(), FileErr
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::{Gid, Uid};
+
     use super::*;
+    use crate::host::tests::machine_in;
+
+    #[test]
+    fn a_home_that_is_gone_is_made_and_a_link_in_its_place_is_no_home() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = machine_in(folder.path());
+        let person = Person {
+            name: "jobs".into(),
+            user: Uid::effective().as_raw(),
+            group: Gid::effective().as_raw(),
+            home: folder.path().join("home"),
+            subordinate: Vec::new(),
+        };
+        renew(&host, &person, &[]).unwrap();
+        assert!(is_own(&person));
+        let moved = folder.path().join("moved");
+        fs::rename(&person.home, &moved).unwrap();
+        fs::write(moved.join("left"), "").unwrap();
+        std::os::unix::fs::symlink(&moved, &person.home).unwrap();
+        let error = renew(&host, &person, &[]).unwrap_err();
+        assert!(
+            error.to_string().contains("cannot make the home"),
+            "{error}"
+        );
+        assert!(moved.join("left").exists());
+    }
 
     #[test]
     fn a_home_is_emptied_but_for_paddocks_own() {

@@ -113,14 +113,18 @@ impl Machinery {
     }
 
     fn prepared(&self, mut command: Command) -> Command {
-        command
-            .current_dir(&self.runner_dir)
-            .env(MARK, self.instance.as_str());
+        command.current_dir(&self.runner_dir);
+        self.marked(command)
+    }
+
+    /// A command that is found again by its mark.
+    pub(crate) fn marked(&self, mut command: Command) -> Command {
+        command.env(MARK, self.instance.as_str());
         command
     }
 
     pub(crate) fn listener_program(&self) -> PathBuf {
-        self.runner_dir.join("bin/Runner.Listener")
+        self.runner_dir.join(runner::PROGRAM)
     }
 
     pub(crate) fn log(&self, name: &str) -> PathBuf {
@@ -130,7 +134,7 @@ impl Machinery {
     pub(crate) fn belongings(&self, account: &Account) -> Belongings {
         Belongings {
             mark: format!("{MARK}={}", self.instance),
-            user: account.person().map(|person| person.user),
+            person: account.person().cloned(),
             group: self.cage().group().map(Path::to_owned),
             agent: Some(process::this()),
         }

@@ -2,7 +2,7 @@
 //! keeps.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -28,27 +28,32 @@ const OWNED: [&str; 3] = [
     "/var/spool/atjobs",
 ];
 
-/// Forgets what the user wanted done later.
-pub(crate) fn forget(person: &Person) -> Result<(), FileError> {
+/// Forgets what the user wanted done later; answers whether there was anything.
+pub(crate) fn forget(person: &Person) -> Result<bool, FileError> {
+    let mut found_any = false;
     for folder in NAMED {
         let file = Path::new(folder).join(&person.name);
         // A user may be called as one of the folders here are.
         if fs::symlink_metadata(&file).is_ok_and(|found| !found.is_dir()) {
             remove(&file)?;
+            found_any = true;
         }
     }
-    for folder in OWNED {
-        // There may be no such folder.
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry
-                .metadata()
-                .is_ok_and(|found| found.uid() == person.user)
-            {
+    for folder in OWNED.map(Path::new) {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(FileError::of("look into", folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(FileError::of("look into", folder))?;
+            // Gone meanwhile is as good.
+            if entry.metadata().is_ok_and(|found| person.is(found.uid())) {
                 remove(&entry.path())?;
+                found_any = true;
             }
         }
     }
-    Ok(())
+    Ok(found_any)
 }
 
 /// What System V's interprocess communication keeps of a user after all of its processes: the
@@ -60,7 +65,7 @@ pub(crate) fn kept_by_kernel(person: &Person) -> Vec<String> {
             let path: PathBuf = ["/proc/sysvipc", kind].iter().collect();
             // A kernel without it has no such file.
             let table = fs::read_to_string(path).unwrap_or_default();
-            ids_of(&table, person.user)
+            ids_of(&table, |user| person.is(user))
                 .into_iter()
                 .flat_map(move |id| [option.to_owned(), id])
                 .collect::<Vec<_>>()
@@ -68,8 +73,8 @@ pub(crate) fn kept_by_kernel(person: &Person) -> Vec<String> {
         .collect()
 }
 
-/// The second column of the lines whose `uid` column has the user.
-fn ids_of(table: &str, user: u32) -> Vec<String> {
+/// The second column of the lines whose `uid` column has such a user.
+fn ids_of(table: &str, is_theirs: impl Fn(u32) -> bool) -> Vec<String> {
     let mut lines = table.lines().map(str::split_whitespace);
     let column = lines
         .next()
@@ -80,7 +85,7 @@ fn ids_of(table: &str, user: u32) -> Vec<String> {
     lines
         .filter_map(|fields| {
             let fields: Vec<&str> = fields.collect();
-            let theirs = fields.get(column)?.parse() == Ok(user);
+            let theirs = is_theirs(fields.get(column)?.parse().ok()?);
             theirs.then(|| fields.get(1).map(ToString::to_string))?
         })
         .collect()
@@ -95,7 +100,7 @@ mod tests {
         let table = "       key      shmid perms  size  cpid  lpid nattch   uid   gid\n\
                               0          3  1600  4096    10    10      1  1001  1001\n\
                               7          5  1600  4096    10    10      1  1002  1001\n";
-        assert_eq!(ids_of(table, 1002), ["5"]);
-        assert_eq!(ids_of("", 1002), Vec::<String>::new());
+        assert_eq!(ids_of(table, |user| user == 1002), ["5"]);
+        assert_eq!(ids_of("", |_| true), Vec::<String>::new());
     }
 }

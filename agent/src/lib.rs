@@ -15,6 +15,7 @@
 //! people.
 
 mod account;
+mod apart;
 mod boot;
 mod cage;
 mod clean;

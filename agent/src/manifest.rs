@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     files::{self, FileError, read_json, write_json},
-    folder, hooks,
+    folder, home, hooks,
     host::Machinery,
     mounts, protect,
     runner::CONFIGURATION,
@@ -18,8 +18,13 @@ use crate::{
 
 /// Made by the runner and its jobs, whoever made them first.
 pub(crate) const PASSING: [&str; 2] = ["_work", "_diag"];
-/// Short files that steer every job: a job could leave one for the next.
-const STEERING: [&str; 2] = [".env", ".path"];
+/// Short files that steer each command of the runner and each job. The runner reads them even when
+/// it deregisters, so they are root's, empty if there is nothing to say: a job that could make one
+/// would steer what comes after it.
+pub(crate) const STEERING: [&str; 2] = [".env", ".path"];
+
+/// How everybody can read a steering file.
+pub(crate) const READABLE: u32 = 0o644;
 
 /// Whether an entry of the runner's folder is not part of the program.
 pub(crate) fn is_passing(name: &str) -> bool {
@@ -39,6 +44,9 @@ struct Manifest {
     /// Where something was mounted.
     #[serde(default)]
     mounts: Vec<PathBuf>,
+    /// Whether the jobs' user had no folder of its own as its home.
+    #[serde(default)]
+    homeless: bool,
 }
 
 fn file(host: &Machinery) -> std::path::PathBuf {
@@ -52,6 +60,10 @@ pub(crate) fn note(host: &Machinery) -> Result<(), FileError> {
         texts: BTreeMap::new(),
         fingerprint: Some(protect::fingerprint(&host.runner_dir)?),
         mounts: mounts::points()?,
+        homeless: match host.account() {
+            Ok(account) => account.person().is_some_and(|person| !home::is_own(person)),
+            Err(_) => false,
+        },
     };
     for name in STEERING {
         if let Some(bytes) = files::read_own(&host.runner_dir.join(name))? {
@@ -69,18 +81,52 @@ fn read(host: &Machinery) -> Option<Manifest> {
     })
 }
 
-/// Where something was mounted when the machine had booted.
-pub(crate) fn mounted(host: &Machinery) -> Vec<PathBuf> {
-    read(host).unwrap_or_default().mounts
+/// Where something was mounted when the machine had booted, if that is known.
+pub(crate) fn mounted(host: &Machinery) -> Option<Vec<PathBuf>> {
+    read(host).map(|manifest| manifest.mounts)
+}
+
+/// Whether the jobs' user had no home of its own when the machine had booted.
+pub(crate) fn was_homeless(host: &Machinery) -> bool {
+    read(host).unwrap_or_default().homeless
+}
+
+/// What the image's steering files say.
+pub(crate) fn steering(host: &Machinery) -> BTreeMap<String, String> {
+    read(host).unwrap_or_default().texts
+}
+
+/// Takes from jobs what they could have put beside the program to steer the runner's next command.
+/// What the runner keeps there for its present registration stays.
+pub(crate) fn disarm(host: &Machinery) -> Result<(), FileError> {
+    let Some(manifest) = read(host) else {
+        return Ok(());
+    };
+    for name in names(&host.runner_dir)? {
+        if !manifest.names.contains(&name) && !is_passing(&name) {
+            folder::clear(&host.runner_dir.join(&name), &manifest.mounts)?;
+        }
+    }
+    steer(host, &manifest.texts)
+}
+
+/// Puts the steering files back, should somebody have become root to change them.
+fn steer(host: &Machinery, texts: &BTreeMap<String, String>) -> Result<(), FileError> {
+    let shared = host
+        .account()
+        .is_ok_and(|account| account.person().is_some());
+    for name in STEERING {
+        // An agent of an earlier version did not see to it that there is one.
+        if let Some(text) = texts.get(name).map(String::as_str).or(shared.then_some("")) {
+            files::put(&host.runner_dir.join(name), text.as_bytes(), READABLE)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what is not noted. Without a note only what certainly is a job's. What is mounted there
 /// stays, empty.
-pub(crate) fn restore(
-    host: &Machinery,
-    owner: Option<(u32, u32)>,
-    mounted: &[PathBuf],
-) -> Result<(), FileError> {
+pub(crate) fn restore(host: &Machinery, mounted: &[PathBuf]) -> Result<(), FileError> {
     let clear = |name: &str| folder::clear(&host.runner_dir.join(name), mounted);
     let jobs = CONFIGURATION.into_iter().chain(PASSING).chain(STEERING);
     for name in jobs.chain([hooks::PRE_JOB]) {
@@ -94,11 +140,7 @@ pub(crate) fn restore(
             clear(&name)?;
         }
     }
-    for (name, text) in &manifest.texts {
-        let path = host.runner_dir.join(name);
-        files::give(&path, text.as_bytes(), owner)?;
-    }
-    Ok(())
+    steer(host, &manifest.texts)
 }
 
 /// Whether the program is still what it was when the machine had booted.
@@ -137,8 +179,12 @@ mod tests {
         fs::write(runner(".env"), "BASH_ENV=harm").unwrap();
         fs::write(runner(".path"), "/harm").unwrap();
         fs::write(runner("odd"), "").unwrap();
+        fs::write(runner(".runner"), "").unwrap();
         std::os::unix::fs::symlink(folder.path(), runner("_diag")).unwrap();
-        restore(&host, None, &[]).unwrap();
+        disarm(&host).unwrap();
+        assert!(!runner("odd").exists() && runner(".runner").exists());
+        assert_eq!(fs::read_to_string(runner(".env")).unwrap(), "A=image");
+        restore(&host, &[]).unwrap();
         assert!(is_intact(&host).unwrap());
         assert_eq!(fs::read_to_string(runner(".env")).unwrap(), "A=image");
         let mut left = names(&host.runner_dir).unwrap();

@@ -39,13 +39,15 @@ fn plain(field: &[u8]) -> PathBuf {
 }
 
 /// Unmounts what was mounted in these folders since `before`; answers with what is still mounted
-/// there. What is mounted as one of the folders is the machine's.
+/// there. A place counts as often as something is mounted at it, one over the other.
 pub(crate) fn undo(folders: &[PathBuf], before: &[PathBuf]) -> Result<Vec<PathBuf>, FileError> {
     let inside = |point: &PathBuf| folders.iter().any(|folder| point.starts_with(folder));
+    let times = |point: &PathBuf, points: &[PathBuf]| points.iter().filter(|p| *p == point).count();
+    let mut now: Vec<PathBuf> = points()?.into_iter().filter(inside).collect();
     let mut left = Vec::new();
     // The last mount covers the earlier ones.
-    for point in points()?.into_iter().filter(inside).rev() {
-        if before.contains(&point) || folders.contains(&point) {
+    while let Some(point) = now.pop() {
+        if times(&point, &now) < times(&point, before) {
             left.push(point);
         } else {
             umount2(&point, MntFlags::MNT_DETACH)
@@ -73,6 +75,8 @@ mod tests {
         let [own, theirs] = ["own", "their s"].map(|name| folder.path().join(name));
         for place in [&own, &theirs] {
             fs::create_dir(place).unwrap();
+        }
+        for place in [&own, &theirs, &own] {
             let none: Option<&str> = None;
             let flags = nix::mount::MsFlags::empty();
             if let Err(error) = nix::mount::mount(none, place, Some("tmpfs"), flags, none) {
@@ -81,6 +85,10 @@ mod tests {
             }
             fs::write(place.join("file"), "").unwrap();
         }
+        fs::write(own.join("laid over"), "").unwrap();
+        let left = undo(std::slice::from_ref(&own), std::slice::from_ref(&own)).unwrap();
+        assert_eq!(left, [own.as_path()]);
+        assert!(!own.join("laid over").exists());
         let left = undo(&[folder.path().to_owned()], std::slice::from_ref(&own)).unwrap();
         assert_eq!(left, [own.as_path()]);
         assert!(own.join("file").exists() && !theirs.join("file").exists());

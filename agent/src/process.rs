@@ -151,14 +151,17 @@ pub(crate) fn this() -> i32 {
     Pid::this().as_raw()
 }
 
-/// Whether a process has this user in any of its roles. Not the owner of its folder in `/proc`: a
+/// Whether a process has such a user in any of its roles. Not the owner of its folder in `/proc`: a
 /// process that asked not to be dumped, such as `ssh-agent`, has root's.
-fn has_user(pid: i32, user: u32) -> bool {
+fn has_user(pid: i32, theirs: impl Fn(u32) -> bool) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status
         .lines()
         .find_map(|line| line.strip_prefix("Uid:"))
-        .is_some_and(|users| users.split_whitespace().any(|one| one.parse() == Ok(user)))
+        .is_some_and(|users| {
+            let mut users = users.split_whitespace().filter_map(|one| one.parse().ok());
+            users.any(theirs)
+        })
 }
 
 /// All processes.
@@ -210,7 +213,7 @@ mod tests {
     #[test]
     fn a_process_tells_its_user() {
         let user = nix::unistd::Uid::effective().as_raw();
-        assert!(has_user(this(), user));
-        assert!(!has_user(this(), user + 1));
+        assert!(has_user(this(), |one| one == user));
+        assert!(!has_user(this(), |one| one == user + 1));
     }
 }

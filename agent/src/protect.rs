@@ -7,7 +7,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::Path,
 };
 
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     account::Person,
     files::FileError,
-    manifest::{PASSING, is_passing},
+    manifest::{PASSING, READABLE, STEERING, is_passing},
 };
 
 /// Others may not write.
@@ -39,6 +39,15 @@ pub(crate) fn protect(runner_dir: &Path, person: &Person) -> Result<(), FileErro
             } else {
                 own(&entry.path(), 0, 0, NOT_WRITABLE)?;
             }
+        }
+        // What is there and root's, no job can make.
+        for name in STEERING {
+            let file = fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .custom_flags(nix::libc::O_NOFOLLOW)
+                .open(runner_dir.join(name))?;
+            file.set_permissions(fs::Permissions::from_mode(READABLE))?;
         }
         lchown(runner_dir, Some(0), Some(person.group))?;
         fs::set_permissions(runner_dir, fs::Permissions::from_mode(SHARED))

@@ -1,7 +1,7 @@
 //! A copy of what `configure` wrote, out of reach of jobs: without these files the runner cannot
 //! deregister, and would say that it did.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{
     files::{self, FileError, remove},
@@ -20,17 +20,26 @@ pub(crate) fn keep(host: &Machinery) -> Result<(), FileError> {
     fs::create_dir(&folder).map_err(FileError::of("make the folder", &folder))?;
     for name in CONFIGURATION {
         if let Some(bytes) = files::read_own(&host.runner_dir.join(name))? {
-            files::give(&folder.join(name), &bytes, None)?;
+            files::put(&folder.join(name), &bytes, 0o600)?;
         }
     }
     Ok(())
 }
 
-/// Puts back what was kept, whatever a job made of it.
-pub(crate) fn put_back(host: &Machinery, owner: Option<(u32, u32)>) -> Result<(), FileError> {
+/// Puts what was kept beside a runner program, whatever a job made of it.
+///
+/// Nothing is kept if the agent ended while the runner was configured: then there was no job yet,
+/// and what is beside the runner counts.
+pub(crate) fn put_back(host: &Machinery, to: &Path) -> Result<(), FileError> {
+    let kept = folder(host);
+    let from = if kept.exists() {
+        &kept
+    } else {
+        &host.runner_dir
+    };
     for name in CONFIGURATION {
-        if let Some(bytes) = files::read_own(&folder(host).join(name))? {
-            files::give(&host.runner_dir.join(name), &bytes, owner)?;
+        if let Some(bytes) = files::read_own(&from.join(name))? {
+            files::put(&to.join(name), &bytes, 0o600)?;
         }
     }
     Ok(())

@@ -5,15 +5,20 @@ use std::{process::Stdio, time::Duration};
 use proto::{instance::Secret, time::human};
 
 use crate::{
-    account::NoAccount,
+    account::{Account, NoAccount},
+    apart::Apart,
     command::{CommandError, run_to_end},
     files::{self, FileError},
     host::Machinery,
+    later,
     machine::{ListenerId, Tenant},
-    process::Own,
+    manifest,
+    process::{Belongings, Own},
     registration,
 };
 
+/// What does everything, in the runner's folder.
+pub(crate) const PROGRAM: &str = "bin/Runner.Listener";
 /// The runner removes such variables from its environment once read, so no job sees a token.
 const TOKEN: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
 /// How long deregistering may take.
@@ -105,21 +110,40 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Kills whatever jobs left behind: it runs under the runner's user and could read the
-/// environment, and the token in it, of what is started next. An idle listener is spared.
+/// environment, and the token in it, of what is started next. What it wanted done later goes first,
+/// for that would bring it back. An idle listener is spared.
 pub(crate) async fn purge(
     host: &Machinery,
     listener: Option<ListenerId>,
 ) -> Result<(), RunnerError> {
-    let belongings = host.belongings(&host.account()?);
+    let host = host.clone();
     tokio::task::spawn_blocking(move || {
+        let account = host.account()?;
+        let belongings = host.belongings(&account);
         if listener.is_some_and(|listener| belongings.works(listener)) {
             return Err(RunnerError::Works);
         }
-        belongings
-            .kill_all(listener)
-            .map_err(RunnerError::Processes)
+        end(&account, &belongings, listener)?;
+        if account.person().is_some() {
+            manifest::disarm(&host)?;
+        }
+        Ok(())
     })
     .await?
+}
+
+/// Ends what jobs do now and wanted done later; answers whether there was anything. Blocks.
+pub(crate) fn end(
+    account: &Account,
+    belongings: &Belongings,
+    spared: Option<ListenerId>,
+) -> Result<bool, RunnerError> {
+    let later = match account.person() {
+        Some(person) => later::forget(person)?,
+        None => false,
+    };
+    let now = belongings.kill_all(spared);
+    Ok(now.map_err(RunnerError::Processes)? || later)
 }
 
 pub(crate) async fn configure(
@@ -158,8 +182,14 @@ pub(crate) async fn remove(
 ) -> Result<(), RunnerError> {
     purge(host, listener).await?;
     let account = host.account()?;
-    registration::put_back(host, account.owner())?;
-    let mut command = host.runner_command(&account);
+    let place = host.clone();
+    let (mut command, _apart) = if account.person().is_some() {
+        let apart = tokio::task::spawn_blocking(move || Apart::make(&place)).await??;
+        (host.marked(apart.command()), Some(apart))
+    } else {
+        registration::put_back(host, &host.runner_dir)?;
+        (host.runner_command(&account), None)
+    };
     command.arg("remove").env(TOKEN, token.expose());
     run_to_end(
         "the runner's remove",

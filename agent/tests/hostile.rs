@@ -10,7 +10,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use kit::{Life, claim, release};
@@ -25,7 +25,13 @@ case "$1" in
 --version) echo 2.336.0 ;;
 warmup) mkdir -p "$home/_diag" ;;
 configure) id -un >"$home/.runner" ;;
-remove) rm -f "$home/.runner" ;;
+remove)
+  [ ! -e "$home/.service" ] || exit 1
+  set -a
+  . "$home/.env"
+  # GitHub hears of it, and who asked.
+  [ "$ACTIONS_RUNNER_INPUT_LOCAL" = true ] || id -u >>"${home%/runner*}/deregistered"
+  rm -f "$home/.runner" ;;
 run)
   trap 'exit 0' INT
   say() { echo "2026-11-21 04:05:06Z: $*"; }
@@ -54,6 +60,19 @@ case "$*" in
 "volume prune -a -f") rm -f volumes/* ;;
 *) echo "unknown: $*" >&2; exit 125 ;;
 esac
+"#;
+
+/// Stands in for cron, as long as the folder `$0` is there: does what the user `$1` wants done, which
+/// wishes it again at its end. It is no descendant of the agent.
+const CRON: &str = r#"
+while [ -d "$0" ]; do
+  if [ -e "/var/spool/cron/crontabs/$1" ] &&
+    setpriv --reuid="$1" --clear-groups sh -c 'for i in 1 2 3; do echo >>"$0/home/came-back"; sleep 0.05; done' "$0" 2>/dev/null
+  then
+    echo '* * * * * harm' >"/var/spool/cron/crontabs/$1"
+  fi
+  sleep 0.02
+done
 "#;
 
 /// What a job can see of earlier ones: files and processes of its user, what the kernel keeps.
@@ -87,7 +106,9 @@ for folder in /tmp /var/tmp /dev/shm "$HOME/../shared"; do echo left >"$folder/l
 ipcmk -M 4096
 until [ "$(ps -o args= -u "$(id -u)" | grep -cE '^sleep 6|[/]unreadable 600')" = 3 ]; do sleep 0.01; done
 ln -s / "$HOME/../runner/link"
-echo BASH_ENV=harm >"$runner/.env"
+(echo ACTIONS_RUNNER_INPUT_LOCAL=true >"$runner/.env") 2>/dev/null && could 'steer the runner'
+mv "$runner/.env" "$runner/moved" 2>/dev/null && could 'move what steers the runner'
+touch "$runner/.service"
 echo harm >"$runner/odd"
 echo harm >>_left
 (echo harm >>"$runner/bin/Runner.Listener") 2>/dev/null && could 'change the program'
@@ -225,6 +246,14 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
     let mut life = Life::new(RUNNER);
     let someone = Someone::new(&life.path("home"));
     furnish(&mut life, &someone);
+    let (folder, name) = (life.path("."), &someone.0.name);
+    let cron = Command::new("setsid")
+        .args(["--fork", "bash", "-c", CRON, text(&folder), name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(cron.unwrap().success());
     let (agent, stop) = life.start();
     life.pool().await;
     let rule = fs::read_to_string(life.path("sudoers.d/paddock-runner")).unwrap();
@@ -278,6 +307,9 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
 
     let after = serve(&life, "73", &format!("set after; {LOOK}"), "after").await;
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;
+    // Deregistered each time, at GitHub and by root.
+    let deregistered = fs::read_to_string(life.path("deregistered")).unwrap();
+    assert_eq!(deregistered, "0\n".repeat(4));
     assert_eq!(after["after"], before["before"]);
     assert!(after["after"].contains("as new"), "{after:?}");
     let home = fs::metadata(life.path("home")).unwrap();

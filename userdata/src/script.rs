@@ -38,7 +38,7 @@ start() {
   if systemctl cat paddock-agent.service >/dev/null 2>&1; then
     exit 0
   fi
-  id runner >/dev/null 2>&1 || useradd --create-home --shell /bin/bash runner ||
+  id runner >/dev/null 2>&1 || useradd --system --create-home --shell /bin/bash runner ||
     fail "cannot create the user runner, under which jobs run"
   # The agent keeps jobs from the machine's role with it, and says so if it cannot.
   command -v nft >/dev/null 2>&1 ||

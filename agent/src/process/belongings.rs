@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{LOOK, Stat, all, has_user, is_alive, reap_one, this};
-use crate::{cage, machine::ListenerId};
+use crate::{account::Person, cage, machine::ListenerId};
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub(crate) struct Belongings {
     /// `NAME=value` in the environment of the runner and of whatever it starts.
     pub(crate) mark: String,
     /// The user that only the runner has, if there is such.
-    pub(crate) user: Option<u32>,
+    pub(crate) person: Option<Person>,
     /// The control group that the runner lives in, if there is such.
     pub(crate) group: Option<PathBuf>,
     /// The agent, all of whose descendants are a job's: what detached itself comes back to it, for
@@ -75,7 +75,10 @@ impl Belongings {
                     .any(|entry| entry == self.mark.as_bytes())
             })
         };
-        self.user.is_some_and(|user| has_user(pid, user)) || marked()
+        self.person
+            .as_ref()
+            .is_some_and(|person| has_user(pid, |user| person.is(user)))
+            || marked()
     }
 
     /// The listener among them: the eldest, for only that one was started by an agent.
@@ -101,12 +104,14 @@ impl Belongings {
         })
     }
 
-    /// Kills all of them, until none is left; `spared` and its descendants stay. Blocks.
+    /// Kills all of them, until none is left; `spared` and its descendants stay. Answers whether
+    /// there was any. Blocks.
     ///
     /// # Errors
     ///
     /// The processes that would not die.
-    pub(crate) fn kill_all(&self, spared: Option<ListenerId>) -> Result<(), Vec<i32>> {
+    pub(crate) fn kill_all(&self, spared: Option<ListenerId>) -> Result<bool, Vec<i32>> {
+        let mut found_any = false;
         if let Some(group) = self.group.as_ref().filter(|_| spared.is_none()) {
             cage::kill(group);
         }
@@ -125,8 +130,9 @@ impl Belongings {
                 }
             }
             if alive.is_empty() {
-                return Ok(());
+                return Ok(found_any);
             }
+            found_any = true;
             if waited > PATIENCE {
                 return Err(alive.into_iter().map(|(pid, _)| pid).collect());
             }
@@ -176,7 +182,7 @@ mod tests {
     fn marked(mark: &str) -> Belongings {
         Belongings {
             mark: format!("PADDOCK_TEST_{mark}={}", this()),
-            user: None,
+            person: None,
             group: None,
             agent: None,
         }
