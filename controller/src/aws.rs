@@ -80,7 +80,7 @@ fn odd(operation: impl Into<String>, code: Option<&str>, words: impl Into<String
 
 impl RefreshPorts {
     /// A pool's ports at AWS, with GitHub as given, by AWS's time.
-    pub fn new(config: &SdkConfig, pool: &PoolName, forge: impl Forge + 'static) -> Self {
+    pub fn new(config: &SdkConfig, pool: &PoolName, forge: Arc<dyn Forge>) -> Self {
         let clients = Clients::new(config);
         let table = pool.resource_name();
         Self {
@@ -91,7 +91,7 @@ impl RefreshPorts {
             table: Arc::new(DynamoTable::new(&clients.dynamo, table)),
             pool: Arc::new(pool::SqsPool::new(clients.sqs)),
             fleet: Arc::new(fleet::Ec2Fleet::new(clients.ec2)),
-            forge: Arc::new(forge),
+            forge,
             clock: Arc::new(clients.clock),
             chance: Arc::new(rand::random),
         }

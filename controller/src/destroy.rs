@@ -29,8 +29,9 @@ use crate::{
 const LOOKS: usize = 10;
 /// Between two of these looks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// For so long no refresh may begin, should this one die.
-const LEASE: Duration = Duration::from_mins(3);
+/// For so long no refresh may begin: what is taken down one by one, some hundred runners, is done
+/// by then.
+const LEASE: Duration = Duration::from_mins(10);
 
 /// Taking down what no other command does.
 #[async_trait]
@@ -76,28 +77,42 @@ pub enum DestroyError {
     /// There is a table that cannot be asked, or is not the pool's.
     #[error(transparent)]
     Trouble(#[from] TableTrouble),
+    /// Runs have begun since somebody looked at what there is.
+    #[error("runs have begun meanwhile: {}", .0.join(", "))]
+    InUse(Vec<String>),
     /// A refresh could make anew what is taken down.
     #[error("a refresh of the pool has been at work since {0}: wait for its end")]
     Refresh(Time),
 }
 
-/// Takes all of it down, and whatever was launched meanwhile; what is left, with its cause.
+/// Takes all of it down, and whatever was launched meanwhile; what is left, with its cause. `agreed`
+/// holds the labels whose machines may be taken.
 ///
 /// # Errors
 ///
-/// When a refresh is at work, or the table cannot be asked.
+/// When a refresh is at work, when other runs have begun, or when the table cannot be asked.
 pub async fn destroy(
     pool: &PoolName,
-    inventory: &Inventory,
+    agreed: &[String],
     config: &Config,
     holder: &str,
     ports: &DestroyPorts,
     out: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Vec<String>, DestroyError> {
-    let lease = match &inventory.table {
+    let lease = match &config.schema {
         Some(_) => Some(keep_refresh_away(config, holder, ports).await?),
         None => None,
     };
+    // Minutes may have passed until somebody agreed.
+    let (inventory, _) = Inventory::of(pool, ports).await?;
+    let mut users = inventory.users();
+    users.retain(|label| !agreed.contains(label));
+    if !users.is_empty() {
+        if let Some(lease) = lease {
+            let_refresh_in(lease, ports).await?;
+        }
+        return Err(DestroyError::InUse(users));
+    }
     let mut left = Vec::new();
     let mut note = |what: String, done: Result<(), PortError>| {
         if let Err(error) = done {
@@ -133,14 +148,18 @@ pub async fn destroy(
         left.push(format!("table {name}: {}", chain(&error)));
     }
     if let Some(lease) = lease.filter(|_| !left.is_empty()) {
-        let over = RefreshJournal {
-            revision: lease.revision + 1,
-            until: None,
-            ..lease
-        };
-        ports.table.put_refresh(&over).await?;
+        let_refresh_in(lease, ports).await?;
     }
     Ok(left)
+}
+
+async fn let_refresh_in(lease: RefreshJournal, ports: &DestroyPorts) -> Result<(), TableError> {
+    let over = RefreshJournal {
+        revision: lease.revision + 1,
+        until: None,
+        ..lease
+    };
+    ports.table.put_refresh(&over).await.map(drop)
 }
 
 async fn keep_refresh_away(

@@ -12,7 +12,7 @@
 //!   anything unexpected, a signal ──▶ terminate everything
 //! ```
 
-mod advice;
+pub(crate) mod advice;
 mod commit;
 mod earlier;
 mod error;

@@ -54,6 +54,7 @@ use self::{
 };
 use crate::{
     metrics,
+    output::chain,
     ports::{Fleet, Forge, Pool},
 };
 
@@ -158,7 +159,7 @@ pub async fn refresh(
                 |failed: &Failed, step: &Step| matches!(failed, Failed::Step(it) if **it == *step);
             let why = |step: &Step| {
                 let found = report.failed.iter().find(|(failed, _)| of(failed, step));
-                found.map(|(_, error)| error.to_string())
+                found.map(|(_, error)| chain(&**error))
             };
             lease.give_back(after(&why)).await
         }

@@ -6,6 +6,7 @@ mod doctor;
 mod error;
 mod github;
 mod image;
+mod locked_out;
 mod status;
 
 use std::{ffi::OsString, sync::Arc};
@@ -19,13 +20,14 @@ use proto::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use self::{error::RunError, github::Github};
+use self::{error::RunError, github::Github, locked_out::LockedOut};
 use crate::{
     aws::{Clients, cloudwatch, fleet::Ec2Fleet, pool::SqsPool},
     exit::Exit,
     inputs::{Inputs, Mode, ProvisionInputs, RefreshInputs, ReleaseInputs, with_mode},
     metrics::{self, Measure},
     output::{Console, Trouble, chain, harmless::HarmlessStderr},
+    ports::Forge,
     provision::{self, Failure},
     refresh::{self, Failed, RefreshPorts, Refused},
     release,
@@ -101,22 +103,33 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     let settings = GithubSettings::new(&inputs.common, &inputs.github)?;
     let Common { region, pool } = Common::new(&inputs.common)?;
     let sdk = proto::aws::sdk_config(Some(region)).await;
-    let github = Github::open(&settings, &sdk, console).await?;
-    let runner = match desired.runner {
-        None => None,
-        Some(wanted) => {
-            let table = DynamoTable::new(&Clients::new(&sdk).dynamo, pool.resource_name());
-            Some(github.runner(wanted, &table, console).await?)
+    let table = DynamoTable::new(&Clients::new(&sdk).dynamo, pool.resource_name());
+    let (forge, runner): (Arc<dyn Forge>, _) = match Github::open(&settings, &sdk, console).await {
+        Ok(github) => {
+            let runner = match desired.runner {
+                None => None,
+                Some(wanted) => Some(github.runner(wanted, &table, console).await?),
+            };
+            (Arc::new(github.forge), runner)
         }
+        // What needs no GitHub is done all the same.
+        Err(RunError::Secret(error)) => {
+            let runner = match desired.runner {
+                None => None,
+                Some(_) => match github::recorded(&table).await {
+                    None => return Err(RunError::Secret(error)),
+                    runner => runner,
+                },
+            };
+            (Arc::new(LockedOut::because(&error)), runner)
+        }
+        Err(error) => return Err(error),
     };
     let image = match &desired.image {
         ImageName::Id(id) => id.clone(),
-        ImageName::Parameter(name) => {
-            let table = DynamoTable::new(&Clients::new(&sdk).dynamo, pool.resource_name());
-            image::named(name, &sdk, &table, console).await?
-        }
+        ImageName::Parameter(name) => image::named(name, &sdk, &table, console).await?,
     };
-    let ports = RefreshPorts::new(&sdk, &pool, github.forge);
+    let ports = RefreshPorts::new(&sdk, &pool, forge);
     let settings = desired.with(image, runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let mut report =

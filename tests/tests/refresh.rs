@@ -357,3 +357,24 @@ async fn a_floor_without_capacity_fails_once_and_then_waits() {
     assert_eq!(pool.calls("CreateFleet"), launches);
     pool.yard.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_waits_for_an_ec2_that_throttles_or_does_not_answer() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let throttled = FaultKind::Error {
+        status: 503,
+        code: "RequestLimitExceeded".to_owned(),
+    };
+    for fault in [throttled, FaultKind::CutAfterApplying] {
+        let fault = Fault::new("ec2", "CreateFleet", fault);
+        pool.yard.aws.inject(fault.times(1));
+    }
+    let floor = [("min-idle", "large on-demand 2")];
+    let step = refresh_with(&pool, &floor).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert_eq!(pool.calls("CreateFleet"), 3);
+    let idle = pool.table.instances_in(State::Idle, None).await;
+    assert_eq!(idle.expect("listed").len(), 2, "{}", step.log);
+    pool.until_alive(2).await;
+    pool.yard.stop().await;
+}

@@ -4,7 +4,7 @@ mod codes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ports::{FleetAnswer, FleetError};
+use crate::ports::{FleetAnswer, FleetError, PortError};
 
 /// What a refusal calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,12 @@ pub(super) enum Kind {
     Later,
     /// Somebody has to change something first.
     Wrong,
+}
+
+/// Whether a call that failed may be repeated as it is: EC2 was busy, or did not answer.
+pub(crate) fn is_for_later(error: &PortError) -> bool {
+    let code = error.code.as_deref();
+    code.is_none_or(|code| advice(code).0 == Kind::Later)
 }
 
 /// What a code calls for, and what to change, in one sentence.

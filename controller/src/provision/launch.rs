@@ -160,10 +160,7 @@ impl Saga<'_> {
                     self.requests += 1;
                     advice::only_later(answer)
                 }
-                Err(error) => error
-                    .code
-                    .as_deref()
-                    .is_none_or(|code| advice::advice(code).0 == advice::Kind::Later),
+                Err(error) => advice::is_for_later(error),
             };
             let pause = backoff
                 .pause((self.world.chance)())

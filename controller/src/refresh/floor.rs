@@ -23,8 +23,10 @@ use super::{
     step::Step,
 };
 use crate::{
-    backoff::Looks,
-    ports::{Allocation, FleetError, FleetRequest, Launched, Unknown},
+    backoff::{Backoff, Looks},
+    output::chain,
+    ports::{Allocation, FleetAnswer, FleetError, FleetRequest, Launched, PortError, Unknown},
+    provision::advice,
 };
 
 /// What machines of the floor may be: what a provision takes by default.
@@ -91,7 +93,7 @@ impl Floor<'_> {
         let (pooled, lost) = match self.wait(waiting, out).await {
             Ok(ended) => ended,
             Err(error) => {
-                let words = error.to_string();
+                let words = chain(&error);
                 failed.extend(steps.iter().map(|step| fail(step, words.clone().into())));
                 return failed;
             }
@@ -151,9 +153,9 @@ impl Floor<'_> {
             ],
             client_token,
         };
-        let answer = match self.ports.fleet.launch(&request).await {
+        let answer = match self.ask_patiently(&request).await {
             Ok(answer) => answer,
-            Err(error) => return (Vec::new(), Some(error.into())),
+            Err(error) => return (Vec::new(), Some(chain(&error).into())),
         };
         let mut error: Option<StepError> = None;
         let mut written = Vec::new();
@@ -187,6 +189,23 @@ impl Floor<'_> {
             );
         }
         (written, error)
+    }
+
+    /// Asks EC2, and asks the same again while it only throttles or does not answer: a launch whose
+    /// answer was lost is answered once more.
+    async fn ask_patiently(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.ports.fleet.launch(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = backoff.pause((self.ports.chance)());
+            match pause.filter(|_| advice::is_for_later(&error)) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
     }
 
     fn record_of(

@@ -72,7 +72,7 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
     }
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let mut say = |line: &str| console.say(line);
-    let left = destroy(&pool, &inventory, &config, &holder, &ports, &mut say).await?;
+    let left = destroy(&pool, &users, &config, &holder, &ports, &mut say).await?;
     if left.is_empty() {
         console.say(format!("pool {pool} is gone"));
         Ok(Exit::Done)

@@ -103,6 +103,6 @@ impl Github {
 
 /// What the last refresh recorded. Without a table there is nothing, and what is wrong with the
 /// table refresh itself will say.
-async fn recorded(table: &dyn Table) -> Option<RunnerRelease> {
+pub(super) async fn recorded(table: &dyn Table) -> Option<RunnerRelease> {
     table.config().await.ok()?.launch_template?.runner
 }
