@@ -94,7 +94,7 @@ pub struct Settings {
     #[arg(
         long,
         env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-        default_value = "http://169.254.169.254"
+        default_value = crate::imds::USUAL
     )]
     pub metadata: String,
 }

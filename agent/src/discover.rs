@@ -1,7 +1,8 @@
 //! Who this machine is and what its pool wants of it: asked until it is known.
 //!
 //! A machine that surely is no pool's is left alone: it was only made from a pool's image. One that
-//! may be a pool's, and of which nothing comes, is switched off after a time.
+//! may be a pool's, and of which nothing comes, is switched off after a time; a computer that is none
+//! of EC2's never is.
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(crate) async fn discover(
     metadata: &impl Metadata,
     power: &impl Power,
     status: &StatusFile,
+    on_ec2: bool,
     started: Instant,
 ) -> (Identity, AgentConfig) {
     let mut patience = Patience::default();
@@ -38,6 +40,10 @@ pub(crate) async fn discover(
     loop {
         let trouble = match ask(metadata, &mut known).await {
             Ok(found) => return found,
+            // No metadata service is no surprise elsewhere.
+            Err(Trouble::Passing(cause)) if !on_ec2 => {
+                Trouble::Foreign(format!("this computer is none of EC2's: {cause}"))
+            }
             Err(trouble) => trouble,
         };
         let text = trouble.cause();
@@ -199,19 +205,20 @@ mod tests {
     async fn only_a_machine_that_may_be_a_pools_is_switched_off() {
         let odd = "#!/bin/sh\n: <<'PADDOCK_CONFIGURATION'\n{\"v\":9}\nPADDOCK_CONFIGURATION\n";
         let cases = [
-            (Ok(None), false),
-            (Ok(Some("#!/bin/sh\ntrue\n")), false),
-            (Ok(Some(odd)), true),
-            (Ok(Some(&odd[..60])), true),
-            (Err("unreachable"), true),
+            (Ok(None), true, false),
+            (Ok(Some("#!/bin/sh\ntrue\n")), true, false),
+            (Ok(Some(odd)), true, true),
+            (Ok(Some(&odd[..60])), true, true),
+            (Err("unreachable"), true, true),
+            (Err("unreachable"), false, false),
         ];
-        for (answer, off) in cases {
+        for (answer, on_ec2, off) in cases {
             let folder = tempfile::tempdir().unwrap();
             let status = StatusFile::of(folder.path());
             let switch = Switch::default();
             let service = Service(answer);
             let offs = || switch.0.load(Ordering::Relaxed);
-            let found = discover(&service, &switch, &status, Instant::now());
+            let found = discover(&service, &switch, &status, on_ec2, Instant::now());
             tokio::pin!(found);
             let mut wait = async |time| tokio::time::timeout(time, &mut found).await.is_err();
             assert!(wait(unclaimed().saturating_sub(LONGEST_PAUSE)).await);

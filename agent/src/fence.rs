@@ -213,6 +213,17 @@ mod tests {
                 }
             }
         }
+        // Taken off, it is back before a runner listens, whether or not that was registered before.
+        assert!(run("nft", &["flush", "ruleset"]));
+        let user = nix::unistd::User::from_name("games").unwrap().unwrap();
+        let host = Machinery {
+            runner_user: user.name,
+            ..crate::host::tests::machine_in(folder.path())
+        };
+        std::fs::create_dir(&host.state_dir).unwrap();
+        let (events, _heard) = tokio::sync::mpsc::unbounded_channel();
+        crate::listen::listen(&host, 0, &events).await;
+        assert!(!reaches(user.uid.as_raw(), ADDRESSES[0]));
         // Another user: the earlier one's rules are gone.
         enforce(folder.path(), &person(NOBODY - 1)).await.unwrap();
         assert!(reaches(NOBODY, ADDRESSES[0]));

@@ -1,6 +1,6 @@
 //! The instance metadata service, version 2.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use proto::{
@@ -21,6 +21,21 @@ use crate::{
 const TOKEN_SECONDS: &str = "21600";
 /// It is on the machine itself: more patience is no help.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the service is on every machine of EC2's.
+pub const USUAL: &str = "http://169.254.169.254";
+
+/// Whether this computer is one of EC2's, by what its firmware or its hypervisor says; `system` is
+/// where the kernel shows it, `/sys`.
+pub fn is_ec2(system: &Path) -> bool {
+    let begins = |file: &str, with: &str| {
+        // Whoever is not EC2 may have no such file.
+        std::fs::read_to_string(system.join(file)).is_ok_and(|text| text.starts_with(with))
+    };
+    begins("class/dmi/id/sys_vendor", "Amazon EC2")
+        || begins("class/dmi/id/board_asset_tag", "i-")
+        || begins("hypervisor/uuid", "ec2")
+}
 
 /// The metadata service of this machine.
 #[derive(Debug)]
@@ -162,5 +177,36 @@ impl Metadata for Imds {
             interruption,
             rebalance: rebalance.is_some(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_computer_is_ec2s_by_its_vendor_its_tag_or_its_hypervisor() {
+        let signs = [
+            ("class/dmi/id/sys_vendor", "Amazon EC2\n", true),
+            ("class/dmi/id/sys_vendor", "QEMU\n", false),
+            (
+                "class/dmi/id/board_asset_tag",
+                "i-0123456789abcdef0\n",
+                true,
+            ),
+            (
+                "hypervisor/uuid",
+                "ec2e1916-9099-7caf-fd21-012345abcdef\n",
+                true,
+            ),
+        ];
+        for (file, text, is) in signs {
+            let system = tempfile::tempdir().unwrap();
+            assert!(!is_ec2(system.path()));
+            let path = system.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            assert_eq!(is_ec2(system.path()), is, "{file} {text}");
+        }
     }
 }

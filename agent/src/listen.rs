@@ -18,6 +18,7 @@ use tokio::{process::Child, sync::mpsc::UnboundedSender};
 
 use crate::{
     command::tail,
+    fence,
     files::private,
     hooks,
     host::Machinery,
@@ -50,10 +51,14 @@ const DEPRECATED: &str = "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE";
 /// It has its own process group and its output in a file: the agent's end is not its end.
 pub(crate) async fn listen(host: &Machinery, run: u64, events: &UnboundedSender<Event>) {
     let log = host.log("listener");
-    let started = match runner::purge(host, None).await {
-        Ok(()) => start(host, &log),
-        Err(error) => Err(chain(&error)),
+    let ready = async {
+        // The machine may have booted anew since the runner was registered.
+        fence::close(host).await.map_err(|error| chain(&error))?;
+        runner::purge(host, None)
+            .await
+            .map_err(|error| chain(&error))
     };
+    let started = ready.await.and_then(|()| start(host, &log));
     let mut child = match started {
         Ok(child) => child,
         Err(cause) => {

@@ -74,7 +74,7 @@ pub async fn run(
     let watch = tokio::spawn(watch::notices(world.metadata.clone(), send.clone()));
     let effects = Effects::new(world.clone(), config.clone(), arn.clone(), send);
     let mut machine =
-        Machine::new(config.clone(), arn.clone(), saved).continuing(ages, world.now());
+        Machine::new(config.clone(), arn.clone(), saved).continuing(earlier, world.now());
     let mut shown: Option<Snapshot> = None;
     let mut supervisor = Supervisor::new();
     let mut names = Names::new(arn.id());

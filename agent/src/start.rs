@@ -12,7 +12,7 @@ use crate::{
     discover::discover,
     files::FileError,
     host::{Machinery, System, make_private},
-    imds::Imds,
+    imds::{self, Imds},
     ports::{Cause, chain},
     power::PowerProgram,
     run::{World, run},
@@ -36,12 +36,14 @@ pub async fn start(
     let status = StatusFile::of(&settings.state_dir);
     supervisor::ready();
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
-    let imds = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);
+    let service = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);
+    // Whoever names another place knows that there is a service.
+    let on_ec2 = settings.metadata != imds::USUAL || imds::is_ec2(Path::new("/sys"));
     tokio::pin!(shutdown);
     let (identity, config) = tokio::select! {
         // Cancel-safe: the questions are asked anew by the next agent.
         () = &mut shutdown => return Ok(()),
-        known = discover(&*imds, &*power, &status, started) => known,
+        known = discover(&*service, &*power, &status, on_ec2, started) => known,
     };
     tracing::info!(instance = %identity.arn, pool = %config.pool, "the agent starts");
     let clock = AwsClock::new(started, &SystemClock);
@@ -69,7 +71,7 @@ pub async fn start(
                 .unwrap_or_default(),
             docker: config.docker.then(|| settings.docker.clone()),
         }),
-        metadata: imds,
+        metadata: service,
         power,
         clock: Arc::new(clock),
         machine_clock: Arc::new(SystemClock),

@@ -177,9 +177,10 @@ impl Machine {
         if self.calls.under_way.is_some() {
             return None;
         }
-        let looks = self.job.is_none() || self.recordless.is_some();
+        let known = self.record.is_some() && self.recordless.is_none();
+        let looks = self.job.is_none() || !known;
         let look = looks.then_some(self.calls.next_look);
-        let beat = self.recordless.is_none().then_some(self.calls.next_beat);
+        let beat = known.then_some(self.calls.next_beat);
         let next = look.into_iter().chain(beat).min()?;
         Some(next.max(self.calls.pause_until))
     }

@@ -126,12 +126,17 @@ impl Machine {
         }
     }
 
-    /// Goes on counting the deadlines that an agent before this one began to count.
+    /// Goes on counting the deadlines that an agent before this one began to count, if there was
+    /// one. One that had a record leaves a machine with a record, until the table says otherwise.
     #[must_use]
-    pub fn continuing(mut self, ages: Ages, now: Now) -> Self {
-        let silences = Silences::of(ages, now);
+    pub fn continuing(mut self, earlier: Option<Ages>, now: Now) -> Self {
+        let begun = Ages {
+            contact: Duration::ZERO,
+            recordless: Some(Duration::ZERO),
+        };
+        let silences = Silences::of(earlier.unwrap_or(begun), now);
         self.calls.contact = silences.contact;
-        self.recordless = Some(silences.recordless.unwrap_or(silences.contact));
+        self.recordless = silences.recordless;
         self
     }
 

@@ -116,3 +116,24 @@ fn a_machine_that_cannot_reach_the_table_goes() {
     story.pass(20.0);
     assert!(story.off().unwrap().contains("out of reach"));
 }
+
+#[test]
+fn an_agent_that_starts_while_the_table_is_out_of_reach_waits_as_long_as_the_one_before() {
+    let mut story = Story::booted(record(State::Idle, None, 3));
+    story.record.as_mut().unwrap().threshold = Some(Time::from_millis(100_000_000));
+    story.pass(10.0);
+    story.down = true;
+    story.pass(270.0);
+    let ages = story.machine.silences().ages(story.now());
+    assert_eq!(ages.recordless, None);
+    let arn = InstanceArn::try_from(ARN.to_owned()).unwrap();
+    let machine = Machine::new(story.machine.config.clone(), arn, None);
+    story.machine = machine.continuing(Some(ages), story.now());
+    story.call = None;
+    let effects = story.machine.start(story.now());
+    story.take(effects);
+    story.pass(620.0);
+    assert_eq!(story.off(), None);
+    story.pass(20.0);
+    assert!(story.off().unwrap().contains("out of reach for 15m"));
+}
