@@ -35,21 +35,23 @@ impl Lines {
     /// The whole lines since the last time, each with the offset after it.
     pub(crate) fn news(&mut self) -> io::Result<Vec<(String, u64)>> {
         let mut news = Vec::new();
-        loop {
-            let read = (&mut self.file).take(AT_ONCE).read_to_end(&mut self.rest)?;
-            let mut begin = 0;
-            while let Some(length) = line_length(&self.rest[begin..]) {
-                let line = &self.rest[begin..begin + length];
-                begin += length;
-                self.offset += length as u64;
-                let text = String::from_utf8_lossy(line);
-                news.push((text.trim_end_matches(['\r', '\n']).to_owned(), self.offset));
-            }
-            self.rest.drain(..begin);
-            if (read as u64) < AT_ONCE {
-                return Ok(news);
-            }
+        while self.piece(&mut news)? {}
+        Ok(news)
+    }
+
+    /// As [`Self::news`], but no more than can be read at once; answers whether there may be more.
+    pub(crate) fn piece(&mut self, news: &mut Vec<(String, u64)>) -> io::Result<bool> {
+        let read = (&mut self.file).take(AT_ONCE).read_to_end(&mut self.rest)?;
+        let mut begin = 0;
+        while let Some(length) = line_length(&self.rest[begin..]) {
+            let line = &self.rest[begin..begin + length];
+            begin += length;
+            self.offset += length as u64;
+            let text = String::from_utf8_lossy(line);
+            news.push((text.trim_end_matches(['\r', '\n']).to_owned(), self.offset));
         }
+        self.rest.drain(..begin);
+        Ok(read as u64 == AT_ONCE)
     }
 }
 

@@ -43,6 +43,8 @@ const SCRIPT_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often the script's output goes on to the journal.
 const OVERHEAR: Duration = Duration::from_millis(100);
+/// Lines that go on each time: the agent has more to do than to listen to a script.
+const LINES_TOLD: usize = 200;
 
 /// Runs the script, unless it ran before.
 pub(super) async fn once(host: &Machinery, config: &AgentConfig) -> Result<(), BootError> {
@@ -120,10 +122,16 @@ async fn overheard(
             Some(reader) => reader,
             none => none.insert(Lines::open(log, 0)?),
         };
-        for (line, _) in reader.news()? {
-            tell(&printable(&line));
+        let mut piece = Vec::new();
+        let more = reader.piece(&mut piece)?;
+        for (line, _) in piece.iter().take(LINES_TOLD) {
+            tell(&printable(line));
         }
-        std::io::Result::Ok(())
+        let left = piece.len().saturating_sub(LINES_TOLD);
+        if left > 0 {
+            tell(&format!("… {left} lines left out"));
+        }
+        std::io::Result::Ok(more)
     };
     tokio::pin!(work);
     let result = loop {
@@ -139,10 +147,16 @@ async fn overheard(
             tracing::debug!("the script's output is not to be read: {error}");
         }
     };
-    if let Err(error) = news() {
-        tracing::debug!("the script's output is not to be read: {error}");
+    loop {
+        match news() {
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => return result,
+            Err(error) => {
+                tracing::debug!("the script's output is not to be read: {error}");
+                return result;
+            }
+        }
     }
-    result
 }
 
 #[cfg(test)]
@@ -190,5 +204,28 @@ mod tests {
         });
         assert!(output.await.unwrap().ends_with("last"));
         assert_eq!(heard, ["fetching [1mall", "last"]);
+    }
+
+    #[tokio::test]
+    async fn of_a_script_that_never_stops_talking_most_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "yes | head -n 1000000"]);
+        let work = run_and_tell("the script", command, &log, OVERHEAR * 600, |_| {});
+        let (mut told, mut left) = (0, 0);
+        let output = overheard(&log, work, |line| {
+            match line
+                .split(' ')
+                .nth(1)
+                .and_then(|word| word.parse::<usize>().ok())
+            {
+                Some(lines) => left += lines,
+                None => told += 1,
+            }
+        });
+        output.await.unwrap();
+        assert_eq!(told + left, 1_000_000);
+        assert!(told >= LINES_TOLD && left > told, "{told}");
     }
 }
