@@ -1,10 +1,13 @@
 //! EC2: machines asked for, seen, and ended.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use proto::{
-    config::Image,
-    ids::{InstanceId, PoolName},
-    instance::UsageClass,
+    config::{Image, ResourceClass},
+    ids::{Home, InstanceArn, InstanceId, PoolName},
+    instance::{InstanceRecord, UsageClass},
+    state::State,
     time::Time,
 };
 
@@ -95,6 +98,46 @@ pub struct Launched {
     pub instance_type: String,
     /// Such as `us-east-1a`; empty when EC2 does not say.
     pub zone: String,
+}
+
+impl Launched {
+    /// Its first record: `created` at `now`, for `stay` at most, from this version of the launch
+    /// template; nobody's yet.
+    pub(crate) fn record(
+        &self,
+        home: &Home,
+        class: &ResourceClass,
+        usage: UsageClass,
+        template_version: i64,
+        now: Time,
+        stay: Duration,
+    ) -> InstanceRecord {
+        InstanceRecord {
+            arn: InstanceArn::new(home, &self.id),
+            state: State::Created,
+            label: None,
+            threshold: Some(now + stay),
+            generation: 1,
+            since: now,
+            created_at: now,
+            resource_class: class.name.clone(),
+            instance_type: self.instance_type.clone(),
+            zone: self.zone.clone(),
+            usage_class: usage,
+            cpu: class.cpu,
+            mmem: class.mmem,
+            template_version,
+            token: None,
+            reason: None,
+            expires_at: None,
+            heartbeat: None,
+            report: None,
+            runner: None,
+            job: None,
+            jobs: 0,
+            health: None,
+        }
+    }
 }
 
 /// Why a part of a fleet request was not met.

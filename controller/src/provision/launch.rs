@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use futures::future::try_join_all;
 use proto::{
     instance::{InstanceRecord, UsageClass},
-    state::State,
     table::Outcome,
     time::{Time, human},
 };
@@ -235,30 +234,19 @@ impl Saga<'_> {
     }
 
     fn record_of(&self, launched: &Launched, now: Time) -> InstanceRecord {
+        let (class, template) = (&self.setup.class, &self.setup.template);
+        let stay = self.setup.parameters.created_timeout();
         InstanceRecord {
-            arn: self.world.arn(&launched.id),
-            state: State::Created,
             label: Some(self.settings.label.clone()),
-            threshold: Some(now + self.setup.parameters.created_timeout()),
-            generation: 1,
-            since: now,
-            created_at: now,
-            resource_class: self.setup.class.name.clone(),
-            instance_type: launched.instance_type.clone(),
-            zone: launched.zone.clone(),
-            usage_class: self.usage,
-            cpu: self.setup.class.cpu,
-            mmem: self.setup.class.mmem,
-            template_version: self.setup.template.version,
             token: Some(self.setup.tokens.registration.clone()),
-            reason: None,
-            expires_at: None,
-            heartbeat: None,
-            report: None,
-            runner: None,
-            job: None,
-            jobs: 0,
-            health: None,
+            ..launched.record(
+                &self.world.home,
+                class,
+                self.usage,
+                template.version,
+                now,
+                stay,
+            )
         }
     }
 }

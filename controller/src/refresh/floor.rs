@@ -5,10 +5,12 @@
 //! pools those that came up in time, the threshold ends the others, and one without even a record
 //! ends as a stray and by its own agent.
 
+mod launch;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use proto::{
-    config::{Config, KEPT, LaunchTemplate},
+    config::{Config, KEPT},
     ids::{ClassName, Home, InstanceArn, InstanceId},
     instance::InstanceRecord,
     message::PoolMessage,
@@ -19,18 +21,10 @@ use proto::{
 };
 
 use super::{
-    Failed, RefreshPorts, RefreshSettings, StepError, bounds::Kind, ending, plan::floor::unready,
-    step::Step,
+    Failed, RefreshPorts, RefreshSettings, StepError, ending, plan::floor::unready, step::Step,
 };
-use crate::{
-    backoff::{Backoff, Looks},
-    output::chain,
-    ports::{Allocation, FleetAnswer, FleetError, FleetRequest, Launched, PortError, Unknown},
-    provision::advice,
-};
+use crate::{backoff::Looks, output::chain};
 
-/// What machines of the floor may be: what a provision takes by default.
-const TYPES: [&str; 3] = ["c*", "m*", "r*"];
 /// How long a machine that was pooled may take to say that it is clean. It notices within a
 /// second; one that does not is listed by a later refresh.
 const CLEAN_WITHIN: Duration = Duration::from_secs(15);
@@ -121,126 +115,6 @@ impl Floor<'_> {
 
     fn now(&self) -> Time {
         self.ports.clock.now()
-    }
-
-    /// Launches machines and writes their records; those that have one, and what went wrong.
-    async fn launch(
-        &self,
-        number: usize,
-        kind: &Kind,
-        count: u32,
-    ) -> (Vec<InstanceId>, Option<StepError>) {
-        let (class, usage) = kind;
-        let template = self.config.launch_template.as_ref();
-        let Some((class, template)) = self.config.class(class).zip(template) else {
-            return (Vec::new(), Some(FloorError::NotSetUp(class.clone()).into()));
-        };
-        let client_token = format!("{}.{number}", self.holder);
-        let request = FleetRequest {
-            count,
-            template_id: template.id.clone(),
-            template_version: template.version,
-            subnet_ids: self.settings.parameters.subnet_ids.clone(),
-            cpu: class.cpu,
-            mmem: class.mmem,
-            allowed_instance_types: TYPES.map(str::to_owned).to_vec(),
-            usage_class: *usage,
-            allocation: Allocation::default_of(*usage),
-            max_price: None,
-            tags: vec![
-                ("paddock:pool".to_owned(), self.settings.pool.to_string()),
-                ("paddock:fleet".to_owned(), client_token.clone()),
-            ],
-            client_token,
-        };
-        let answer = match self.ask_patiently(&request).await {
-            Ok(answer) => answer,
-            Err(error) => return (Vec::new(), Some(chain(&error).into())),
-        };
-        let mut error: Option<StepError> = None;
-        let mut written = Vec::new();
-        let mut unwritten = Vec::new();
-        for launched in &answer.launched {
-            let record = self.record_of(launched, kind, (class.cpu, class.mmem), template);
-            match self.ports.table.insert_instance(&record).await {
-                Ok(Outcome::Applied(_) | Outcome::Conflict(_)) => written.push(launched.id.clone()),
-                Err(refused) => {
-                    unwritten.push(launched.id.clone());
-                    error = Some(refused.into());
-                }
-            }
-        }
-        if !unwritten.is_empty() {
-            // What is left all the same ends as a stray.
-            let _ = self
-                .ports
-                .fleet
-                .terminate(&unwritten, Unknown::NotYet)
-                .await;
-        }
-        if answer.launched.len() < count as usize {
-            error = Some(
-                FloorError::Short {
-                    launched: answer.launched.len(),
-                    wanted: count,
-                    causes: causes(&answer.errors),
-                }
-                .into(),
-            );
-        }
-        (written, error)
-    }
-
-    /// Asks EC2, and asks the same again while it only throttles or does not answer: a launch whose
-    /// answer was lost is answered once more.
-    async fn ask_patiently(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError> {
-        let mut backoff = Backoff::default();
-        loop {
-            let error = match self.ports.fleet.launch(request).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let pause = backoff.pause((self.ports.chance)());
-            match pause.filter(|_| advice::is_for_later(&error)) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(error),
-            }
-        }
-    }
-
-    fn record_of(
-        &self,
-        launched: &Launched,
-        kind: &Kind,
-        (cpu, mmem): (u32, u32),
-        template: &LaunchTemplate,
-    ) -> InstanceRecord {
-        let now = self.now();
-        InstanceRecord {
-            arn: InstanceArn::new(self.home, &launched.id),
-            state: State::Created,
-            label: None,
-            threshold: Some(now + self.settings.parameters.created_timeout()),
-            generation: 1,
-            since: now,
-            created_at: now,
-            resource_class: kind.0.clone(),
-            instance_type: launched.instance_type.clone(),
-            zone: launched.zone.clone(),
-            usage_class: kind.1,
-            cpu,
-            mmem,
-            template_version: template.version,
-            token: None,
-            reason: None,
-            expires_at: None,
-            heartbeat: None,
-            report: None,
-            runner: None,
-            job: None,
-            jobs: 0,
-            health: None,
-        }
     }
 
     /// Waits until each machine is pooled and clean, or lost: those pooled, and those lost with the
@@ -354,18 +228,4 @@ fn judge(record: &InstanceRecord, now: Time, deadline: Time, clean_by: Option<Ti
         State::Created | State::Idle => Verdict::Waiting,
         State::Claimed | State::Running | State::Terminated => Verdict::Gone,
     }
-}
-
-/// Each of EC2's refusals once.
-fn causes(errors: &[FleetError]) -> String {
-    let mut causes: Vec<String> = errors
-        .iter()
-        .map(|error| format!("{}: {}", error.code, error.message))
-        .collect();
-    causes.sort();
-    causes.dedup();
-    if causes.is_empty() {
-        return "it gave no reason".to_owned();
-    }
-    causes.join("; ")
 }

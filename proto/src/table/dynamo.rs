@@ -11,6 +11,7 @@
 
 mod calls;
 mod expression;
+mod met_transaction;
 mod transaction;
 
 use std::collections::HashMap;
@@ -18,16 +19,11 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
-    config::{
-        interceptors::InterceptorContext,
-        retry::{ClassifyRetry, RetryAction},
-    },
-    error::ProvideErrorMetadata,
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
-use self::expression::Expression;
+use self::{expression::Expression, met_transaction::MetTransaction};
 use super::{Live, Outcome, Table, TableError, TableErrorKind};
 use crate::{
     change::Change,
@@ -71,30 +67,6 @@ impl DynamoTable {
             client: Client::from_conf(patient.build()),
             name: name.into(),
         }
-    }
-}
-
-/// A write that meets another program's transaction on the same item is refused for that moment,
-/// which the SDK does not repeat by itself.
-#[derive(Debug)]
-struct MetTransaction;
-
-impl ClassifyRetry for MetTransaction {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context.output_or_error().and_then(Result::err);
-        let code = error
-            .and_then(|error| error.as_operation_error())
-            .and_then(|error| error.downcast_ref::<UpdateItemError>())
-            .and_then(ProvideErrorMetadata::code);
-        if code == Some("TransactionConflictException") {
-            RetryAction::transient_error()
-        } else {
-            RetryAction::NoActionIndicated
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "met a transaction"
     }
 }
 
