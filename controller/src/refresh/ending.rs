@@ -134,9 +134,12 @@ async fn lock_records<'a>(
             let reason = because.to_string();
             let only = because.lock();
             about.push((step, arn.clone(), Transition::Terminate { reason, only }));
-        } else if let Step::Close { arn, .. } = step {
+        } else if let Step::Close {
+            arn, generation, ..
+        } = step
+        {
             let reason = "EC2 has it no more".to_owned();
-            let only = Terminate::Gone;
+            let only = Terminate::Generation(*generation);
             about.push((step, arn.clone(), Transition::Terminate { reason, only }));
         }
     }

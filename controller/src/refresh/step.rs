@@ -107,6 +107,8 @@ pub enum Step {
         arn: InstanceArn,
         /// What the record says.
         state: State,
+        /// The record's generation.
+        generation: u64,
     },
     /// A run that GitHub says is over still has machines: they are given back.
     Release {

@@ -23,6 +23,7 @@ use proto::{
 use super::{
     ClassSpec, Failed, RefreshSettings, Refused, Report,
     bounds::IdleRules,
+    ending,
     fakes::{Fakes, TABLE_ARN},
     lease::{Lease, LeaseError},
     refresh,

@@ -127,6 +127,7 @@ fn end_of(
         return Some(Step::Close {
             arn: record.arn.clone(),
             state: record.state,
+            generation: record.generation,
         });
     }
     let because = expired(record, now)

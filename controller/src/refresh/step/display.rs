@@ -118,7 +118,7 @@ impl fmt::Display for Step {
             ),
             Self::Terminate { arn, because } => write!(f, "machine {} ({because})", arn.id()),
             Self::TerminateStray { id, because } => write!(f, "machine {id} ({because})"),
-            Self::Close { arn, state } => {
+            Self::Close { arn, state, .. } => {
                 let id = arn.id();
                 write!(f, "record of {id} ({state}, but EC2 has it no more)")
             }

@@ -95,7 +95,8 @@ async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
         [
             Step::Close {
                 arn: arn(4),
-                state: State::Running
+                state: State::Running,
+                generation: 4,
             },
             Step::TerminateStray {
                 id: id(1),
@@ -110,6 +111,27 @@ async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
     assert_eq!([1, 2, 3].map(|n| scene.is_alive(n)), [false, true, false]);
     assert_eq!(scene.state(4).await, State::Terminated);
     assert_eq!(scene.state(5).await, State::Created);
+}
+
+#[tokio::test]
+async fn a_record_that_changed_since_the_look_is_not_closed() {
+    let scene = Scene::made().await;
+    scene.instance(1, State::Running, |_| ()).await;
+    let close = |generation| Step::Close {
+        arn: arn(1),
+        state: State::Running,
+        generation,
+    };
+    let ports = scene.fakes.ports(scene.table.clone());
+    let home = Home::of_arn(TABLE_ARN).unwrap();
+    let mut said = Vec::new();
+    let mut out = |line: &str| said.push(line.to_owned());
+    let failed = ending::end(&ports, &home, &[&close(3)], &mut out).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(scene.state(1).await, State::Running);
+    assert_eq!(said, [format!("  left alone: {} is running by now", id(1))]);
+    ending::end(&ports, &home, &[&close(4)], &mut |_| ()).await;
+    assert_eq!(scene.state(1).await, State::Terminated);
 }
 
 #[tokio::test]
