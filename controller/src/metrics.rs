@@ -17,6 +17,7 @@ use crate::{
     provision::Provisioned,
     refresh::{
         bounds::{IdleRules, Kind},
+        plan::Observed,
         step::{Because, Step},
     },
 };
@@ -67,13 +68,13 @@ pub fn of_provision(class: &ClassName, provisioned: &Provisioned) -> Vec<Measure
     measures
 }
 
-/// The pool as refresh found it, and what of it has to end.
-pub fn of_pool(
-    records: &[InstanceRecord],
-    steps: &[Step],
-    rules: &IdleRules,
-    now: Time,
-) -> Vec<Measure> {
+/// The pool as refresh found it, and what of it has to end. Of what could not be looked at nothing
+/// is said: a zero would be taken for an empty pool.
+pub fn of_pool(observed: &Observed, steps: &[Step], rules: &IdleRules, now: Time) -> Vec<Measure> {
+    let Some(records) = &observed.records else {
+        return Vec::new();
+    };
+    let orphans_known = observed.machines.is_some();
     let kind_of = |record: &InstanceRecord| (record.resource_class.clone(), record.usage_class);
     let known: BTreeSet<&InstanceId> = records.iter().map(InstanceRecord::id).collect();
     let ends = |why: fn(&Step) -> bool| -> BTreeSet<&InstanceId> {
@@ -98,7 +99,9 @@ pub fn of_pool(
             report.is_some_and(|report| report.signal == Signal::Interrupted)
         });
         count("Expired", &|record| expired.contains(record.id()));
-        count("Orphaned", &|record| orphaned.contains(record.id()));
+        if orphans_known {
+            count("Orphaned", &|record| orphaned.contains(record.id()));
+        }
         let idle = own().filter(|record| record.state == State::Idle);
         if let Some(oldest) = idle.map(|record| now.since(record.since)).max() {
             measures.push(Measure {
@@ -200,12 +203,25 @@ mod tests {
         ];
         let now = Time::from_millis(90_000);
         let rules = IdleRules::default();
-        let measures = of_pool(&[idle.clone(), idle, spot], &steps, &rules, now);
+        let mut observed = Observed {
+            records: Some(vec![idle.clone(), idle, spot]),
+            machines: Some(vec![]),
+            ..Observed::default()
+        };
+        let measures = of_pool(&observed, &steps, &rules, now);
         assert_eq!(values(&measures, "Idle"), [2.0, 0.0]);
         assert_eq!(values(&measures, "Running"), [0.0, 1.0]);
         assert_eq!(values(&measures, "OldestIdle"), [90.0]);
         assert_eq!(values(&measures, "Expired"), [2.0, 0.0]);
         assert_eq!(values(&measures, "Orphaned"), [0.0, 0.0, 1.0]);
+
+        // What could not be looked at is not zero.
+        observed.machines = None;
+        let measures = of_pool(&observed, &[], &rules, now);
+        assert_eq!(values(&measures, "Idle"), [2.0, 0.0]);
+        assert_eq!(values(&measures, "Orphaned"), [0.0; 0]);
+        observed.records = None;
+        assert_eq!(of_pool(&observed, &[], &rules, now), []);
     }
 
     #[test]

@@ -118,9 +118,8 @@ pub async fn refresh(
     .await;
     let steps = plan::plan(settings, &observed, ports.clock.now());
     if settings.parameters.metrics && !settings.dry_run {
-        let records = observed.records.as_deref().unwrap_or_default();
         let now = ports.clock.now();
-        report.measures = metrics::of_pool(records, &steps, &settings.idle, now);
+        report.measures = metrics::of_pool(&observed, &steps, &settings.idle, now);
     }
     say(&steps, out);
     report.planned.extend(steps.iter().cloned());

@@ -237,6 +237,22 @@ async fn metrics_say_what_the_pool_does() {
         );
     }
 
+    // Of records that could not be read nothing is published, above all no zero.
+    let denied = FaultKind::Error {
+        status: 400,
+        code: "AccessDeniedException".to_owned(),
+    };
+    let unseen = Fault::new("dynamodb", "Scan", denied);
+    pool.yard.aws.inject(unseen.times(1));
+    let step = refresh_with(&pool, &on).await;
+    assert_eq!(step.code, 3, "{}", step.log);
+    assert!(
+        step.log.contains("look at the live records"),
+        "{}",
+        step.log
+    );
+    assert_eq!(pool.calls("PutMetricData"), 3);
+
     // What cannot be published fails alone; a provision does not fail for it.
     for _ in 0..2 {
         pool.yard.aws.inject(Fault {
