@@ -152,8 +152,9 @@ pub async fn refresh(
     };
     let execution = Execution::new(settings, ports, home, observed.config, holder);
     let kept = match lease.during(execution.run(&steps, out)).await {
-        Ok(failed) => {
-            report.failed.extend(failed);
+        Ok(executed) => {
+            report.failed.extend(executed.failed);
+            report.raised = executed.raised;
             let of =
                 |failed: &Failed, step: &Step| matches!(failed, Failed::Step(it) if **it == *step);
             let why = |step: &Step| {

@@ -177,7 +177,14 @@ async fn a_provision_takes_the_floors_machines_and_the_ceiling_ends_them() {
         "{}",
         step.log
     );
-    assert_eq!(pool.records(State::Idle).await, 3, "{}", step.log);
+    let idle = pool.table.instances_in(State::Idle, None).await.unwrap();
+    assert_eq!(idle.len(), 3, "{}", step.log);
+    for record in idle {
+        let id = record.id();
+        for said in [format!("  {id} launched ("), format!("  {id} is idle")] {
+            assert!(step.log.contains(&said), "{said}: {}", step.log);
+        }
+    }
     let again = refresh_with(&pool, &floor).await;
     assert!(again.log.contains("nothing to do"), "{}", again.log);
 

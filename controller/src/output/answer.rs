@@ -52,6 +52,7 @@ pub(super) fn refreshed(report: &Report) -> Value {
     json!({
         "exitCode": 0,
         "planned": planned.collect::<Vec<_>>(),
+        "raised": report.raised,
         "leftTo": report.left_to,
     })
 }

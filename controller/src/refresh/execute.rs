@@ -17,6 +17,14 @@ use super::{
 };
 use crate::ports::{Deleted, TemplateContent};
 
+/// What an execution came to.
+pub(super) struct Executed {
+    /// What failed, with its cause.
+    pub(super) failed: Vec<(Failed, StepError)>,
+    /// The machines of the floor that are idle now.
+    pub(super) raised: Vec<InstanceId>,
+}
+
 /// One execution of a plan.
 pub(super) struct Execution<'a> {
     settings: &'a RefreshSettings,
@@ -60,16 +68,17 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Does every step; what failed, with its cause.
+    /// Does every step.
     pub(super) async fn run(
         mut self,
         steps: &[Step],
         out: &mut (dyn FnMut(&str) + Send),
-    ) -> Vec<(Failed, StepError)> {
+    ) -> Executed {
         let mut failed = Vec::new();
+        let mut raised = Vec::new();
         let (mut endings, mut sweeps) = (Vec::new(), Vec::new());
         let mut retirements = Vec::new();
-        let (mut releases, mut raises) = (Vec::new(), Vec::new());
+        let (mut releases, mut floor_steps) = (Vec::new(), Vec::new());
         let mut template_failed = false;
         for step in steps {
             match self.run_step(step).await {
@@ -84,7 +93,7 @@ impl<'a> Execution<'a> {
                     let failure = Failed::Step(Box::new(step.clone()));
                     failed.push((failure, OldTemplate.into()));
                 }
-                Ok(Done::Floor) => raises.push(step),
+                Ok(Done::Floor) => floor_steps.push(step),
                 Err(error) => {
                     template_failed |= matches!(step, Step::PutTemplate { .. });
                     failed.push((Failed::Step(Box::new(step.clone())), error));
@@ -135,10 +144,10 @@ impl<'a> Execution<'a> {
             config: &self.config,
             holder: self.holder,
         };
-        if !raises.is_empty() {
-            failed.extend(floor.raise(&raises, out).await);
+        if !floor_steps.is_empty() {
+            raised = floor.raise(&floor_steps, out, &mut failed).await;
         }
-        failed
+        Executed { failed, raised }
     }
 
     async fn run_step<'s>(&mut self, step: &'s Step) -> Result<Done<'s>, StepError> {

@@ -62,13 +62,13 @@ pub(super) struct Floor<'a> {
 }
 
 impl Floor<'_> {
-    /// Launches and pools; what failed, with its cause.
+    /// Launches and pools; what failed, with its cause, goes to `failed`. Those that are idle now.
     pub(super) async fn raise(
         &self,
         steps: &[&Step],
         out: &mut (dyn FnMut(&str) + Send),
-    ) -> Vec<(Failed, StepError)> {
-        let mut failed = Vec::new();
+        failed: &mut Vec<(Failed, StepError)>,
+    ) -> Vec<InstanceId> {
         let fail = |step: &Step, error: StepError| (Failed::Step(Box::new(step.clone())), error);
         let mut waiting = Waiting {
             machines: BTreeMap::new(),
@@ -78,7 +78,7 @@ impl Floor<'_> {
             if let Step::Pool(record) = step {
                 waiting.machines.insert(record.id().clone(), step);
             } else if let Step::Raise { kind, count, .. } = step {
-                let (launched, error) = self.launch(number, kind, *count).await;
+                let (launched, error) = self.launch(number, kind, *count, out).await;
                 let launched = launched.into_iter().map(|id| (id, step));
                 waiting.machines.extend(launched);
                 failed.extend(error.map(|error| fail(step, error)));
@@ -89,7 +89,7 @@ impl Floor<'_> {
             Err(error) => {
                 let words = chain(&error);
                 failed.extend(steps.iter().map(|step| fail(step, words.clone().into())));
-                return failed;
+                return Vec::new();
             }
         };
         let ends: Vec<Step> = lost.iter().map(|(record, _)| unready(record)).collect();
@@ -110,7 +110,7 @@ impl Floor<'_> {
         if let Err(error) = self.list(&pooled).await {
             failed.extend(steps.first().map(|step| fail(step, error)));
         }
-        failed
+        pooled.iter().map(|record| record.id().clone()).collect()
     }
 
     fn now(&self) -> Time {
@@ -144,6 +144,7 @@ impl Floor<'_> {
                         }
                     }
                     Verdict::Clean => {
+                        out(&format!("  {id} is idle"));
                         waiting.machines.remove(&id);
                         pooled.push(record);
                     }
@@ -151,6 +152,7 @@ impl Floor<'_> {
                         lost.extend(waiting.machines.remove(&id).map(|step| (record, step)));
                     }
                     Verdict::Gone => {
+                        out(&format!("  {id} is {} by now", record.state));
                         waiting.machines.remove(&id);
                     }
                 }
@@ -160,10 +162,8 @@ impl Floor<'_> {
             }
             if !waiting.machines.is_empty() {
                 looks.progress(now, || {
-                    out(&format!(
-                        "  waiting for {} machines",
-                        waiting.machines.len()
-                    ));
+                    let ids: Vec<&str> = waiting.machines.keys().map(InstanceId::as_str).collect();
+                    out(&format!("  waiting for {} to be idle", ids.join(", ")));
                 });
                 looks.pause().await;
             }

@@ -2,7 +2,11 @@
 
 use std::{error::Error, fmt};
 
-use proto::{config::SCHEMA_VERSION, ids::PoolName, time::Time};
+use proto::{
+    config::SCHEMA_VERSION,
+    ids::{InstanceId, PoolName},
+    time::Time,
+};
 
 use super::{step::Step, table::TableTrouble};
 use crate::metrics::Measure;
@@ -17,6 +21,8 @@ pub struct Report {
     pub planned: Vec<Step>,
     /// What failed, with its cause.
     pub failed: Vec<(Failed, StepError)>,
+    /// The machines that were launched for the floor and are idle now.
+    pub raised: Vec<InstanceId>,
     /// The pool as it was found, if that is to be published.
     pub measures: Vec<Measure>,
     /// Why nothing was looked at or touched.

@@ -1,6 +1,6 @@
 //! Launches machines of the floor and writes their records.
 
-use proto::{ids::InstanceId, table::Outcome};
+use proto::{ids::InstanceId, table::Outcome, time::human};
 
 use super::{Floor, FloorError};
 use crate::{
@@ -21,6 +21,7 @@ impl Floor<'_> {
         number: usize,
         kind: &Kind,
         count: u32,
+        out: &mut (dyn FnMut(&str) + Send),
     ) -> (Vec<InstanceId>, Option<StepError>) {
         let (class, usage) = kind;
         let template = self.config.launch_template.as_ref();
@@ -45,7 +46,7 @@ impl Floor<'_> {
             ],
             client_token,
         };
-        let answer = match self.ask_patiently(&request).await {
+        let answer = match self.ask_patiently(&request, out).await {
             Ok(answer) => answer,
             Err(error) => return (Vec::new(), Some(chain(&error).into())),
         };
@@ -56,6 +57,10 @@ impl Floor<'_> {
             let stay = self.settings.parameters.created_timeout();
             let record =
                 launched.record(self.home, class, *usage, template.version, self.now(), stay);
+            out(&format!(
+                "  {} launched ({}, {}, {usage})",
+                launched.id, launched.instance_type, launched.zone
+            ));
             match self.ports.table.insert_instance(&record).await {
                 Ok(Outcome::Applied(_) | Outcome::Conflict(_)) => written.push(launched.id.clone()),
                 Err(refused) => {
@@ -87,7 +92,11 @@ impl Floor<'_> {
 
     /// Asks EC2, and asks the same again while it only throttles or does not answer: a launch whose
     /// answer was lost is answered once more.
-    async fn ask_patiently(&self, request: &FleetRequest) -> Result<FleetAnswer, PortError> {
+    async fn ask_patiently(
+        &self,
+        request: &FleetRequest,
+        out: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<FleetAnswer, PortError> {
         let mut backoff = Backoff::default();
         loop {
             let error = match self.ports.fleet.launch(request).await {
@@ -96,7 +105,11 @@ impl Floor<'_> {
             };
             let pause = backoff.pause((self.ports.chance)());
             match pause.filter(|_| advice::is_for_later(&error)) {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    let (why, pause_told) = (chain(&error), human(pause));
+                    out(&format!("  {why}; asking again in {pause_told}"));
+                    tokio::time::sleep(pause).await;
+                }
                 None => return Err(error),
             }
         }

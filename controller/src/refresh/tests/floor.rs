@@ -72,7 +72,8 @@ async fn the_floor_is_raised_listed_and_kept() {
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     assert_eq!(raises(&report), [2]);
     let idle = scene.table.instances_in(State::Idle, None).await.unwrap();
-    assert_eq!(idle.len(), 2);
+    let ids: Vec<_> = idle.iter().map(|record| record.id().clone()).collect();
+    assert_eq!((idle.len(), &report.raised), (2, &ids));
     let until = Time::from_millis(START + 60 * MINUTE);
     assert!(
         idle.iter()
