@@ -23,6 +23,7 @@ use proto::{aws::AwsClock, ids::PoolName, table::dynamo::DynamoTable, time::Syst
 use tokio::time::Instant;
 
 use crate::{
+    output::Masks,
     ports::{Forge, PortError},
     refresh::RefreshPorts,
 };
@@ -80,7 +81,7 @@ fn odd(operation: impl Into<String>, code: Option<&str>, words: impl Into<String
 
 impl RefreshPorts {
     /// A pool's ports at AWS, with GitHub as given, by AWS's time.
-    pub fn new(config: &SdkConfig, pool: &PoolName, forge: Arc<dyn Forge>) -> Self {
+    pub fn new(config: &SdkConfig, pool: &PoolName, forge: Arc<dyn Forge>, masks: Masks) -> Self {
         let clients = Clients::new(config);
         let table = pool.resource_name();
         Self {
@@ -94,6 +95,7 @@ impl RefreshPorts {
             forge,
             clock: Arc::new(clients.clock),
             chance: Arc::new(rand::random),
+            masks,
         }
     }
 }

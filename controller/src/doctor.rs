@@ -18,7 +18,7 @@ use proto::{
 pub use self::findings::{Finding, Findings, Health};
 use self::permissions::Grant;
 use crate::{
-    output::chain,
+    output::{Masks, chain},
     ports::{Fleet, Forge, Pool, PortError},
     refresh::table::{Setting, TableAdmin},
 };
@@ -84,6 +84,8 @@ pub struct DoctorPorts<'a> {
     pub surroundings: Arc<dyn Surroundings>,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// Where to tell of secrets.
+    pub masks: Masks,
 }
 
 /// Looks at everything but permissions; the configuration, and the ARN of the caller and of the
@@ -184,6 +186,7 @@ async fn table(
     }
     match ports.table.config().await {
         Ok(config) => {
+            ports.masks.hide_tokens_of(&config);
             findings.add("table", Health::Well, state.arn);
             Some(config)
         }

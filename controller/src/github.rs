@@ -36,7 +36,10 @@ pub use self::{
     scope::Scope,
     session::Credentials,
 };
-use crate::ports::{Deleted, Forge, ForgeRunner, PortError, RunState, RunnerToken};
+use crate::{
+    output::Masks,
+    ports::{Deleted, Forge, ForgeRunner, PortError, RunState, RunnerToken},
+};
 
 /// GitHub, for one repository or organisation.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct GithubForge {
     api: Api,
     scope: Scope,
     session: Session,
+    masks: Masks,
 }
 
 #[derive(Deserialize)]
@@ -53,17 +57,20 @@ struct TokenAnswer {
 }
 
 impl GithubForge {
-    /// GitHub at `api_url` (`https://api.github.com`, or a server's `https://host/api/v3`).
+    /// GitHub at `api_url` (`https://api.github.com`, or a server's `https://host/api/v3`). Each
+    /// secret that it gives goes to `masks` first.
     pub fn new(
         api_url: &str,
         scope: Scope,
         credentials: Credentials,
+        masks: Masks,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             api: Api::new(api_url, clock),
             scope,
-            session: Session::new(credentials),
+            session: Session::new(credentials, masks),
+            masks,
         }
     }
 
@@ -84,7 +91,10 @@ impl GithubForge {
             response.json().await.map_err(Refusal::Answer)
         };
         match answer.await {
-            Ok(TokenAnswer { token, expires_at }) => Ok(RunnerToken { token, expires_at }),
+            Ok(TokenAnswer { token, expires_at }) => {
+                self.masks.hide(&token);
+                Ok(RunnerToken { token, expires_at })
+            }
             Err(refusal) => Err(refusal.of(format!("get a {kind} for {}", self.scope))),
         }
     }
@@ -149,7 +159,7 @@ mod tests {
         };
         let clock = Arc::new(SystemClock);
         let token = Credentials::Token(Secret::new("hush"));
-        let forge = GithubForge::new("https://api.github.com/", scope, token, clock);
+        let forge = GithubForge::new("https://api.github.com/", scope, token, Masks::Off, clock);
         let shown = format!("{forge:?}");
         assert!(!shown.contains("hush"), "{shown}");
         assert!(shown.contains("https://api.github.com\""), "{shown}");

@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod harmless;
+mod masks;
 mod summary;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     pin::pin,
 };
 
+pub use self::masks::Masks;
 pub(crate) use self::summary::count;
 use proto::time::human;
 use serde_json::{Value, json};
@@ -110,10 +112,13 @@ impl Console {
         }
     }
 
-    /// Has GitHub hide a text in all later lines.
-    pub fn mask(&self, secret: &str) {
-        // Outside of GitHub nobody would hide it: there the line itself would tell.
-        self.command(format_args!("::add-mask::{secret}"));
+    /// Where to tell of secrets.
+    pub fn masks(&self) -> Masks {
+        match (&self.outputs, self.json) {
+            (None, _) => Masks::Off,
+            (Some(_), false) => Masks::Stdout,
+            (Some(_), true) => Masks::Stderr,
+        }
     }
 
     /// The lines that follow are details, which GitHub folds.

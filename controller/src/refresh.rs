@@ -54,7 +54,7 @@ use self::{
 };
 use crate::{
     metrics,
-    output::chain,
+    output::{Masks, chain},
     ports::{Fleet, Forge, Pool},
 };
 
@@ -75,6 +75,8 @@ pub struct RefreshPorts {
     pub clock: Arc<dyn Clock>,
     /// A random number in 0..1, for pauses that are not to be alike.
     pub chance: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Where to tell of secrets.
+    pub masks: Masks,
 }
 
 /// Brings the pool to the desired state. Every line of the plan, and what was left alone, goes to
@@ -89,6 +91,7 @@ pub async fn refresh(
     let Some(found) = prepare_table(settings, ports, out, &mut report).await else {
         return report;
     };
+    ports.masks.hide_tokens_of(&found.config);
     let home = match Home::of_arn(&found.arn) {
         Ok(home) => Some(home),
         // A dry run may plan for a table that is not there.

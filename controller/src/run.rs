@@ -129,7 +129,7 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
         ImageName::Id(id) => id.clone(),
         ImageName::Parameter(name) => image::named(name, &sdk, &table, console).await?,
     };
-    let ports = RefreshPorts::new(&sdk, &pool, forge);
+    let ports = RefreshPorts::new(&sdk, &pool, forge, console.masks());
     let settings = desired.with(image, runner)?;
     let holder = uuid::Uuid::new_v4().simple().to_string();
     let mut report =
@@ -155,10 +155,9 @@ async fn run_provision(inputs: &ProvisionInputs, console: &Console) -> Result<Ex
     let common = Common::new(&inputs.common)?;
     let settings = ProvisionSettings::new(inputs)?;
     let (world, config) = tokio::select! {
-        opened = open_pool(&common) => opened?,
+        opened = open_pool(&common, console) => opened?,
         () = cancelled.cancelled() => return Err(RunError::Cancelled),
     };
-    mask_tokens(&config, console);
     let measured = config.parameters.as_ref().is_some_and(|it| it.metrics);
     let token = uuid::Uuid::new_v4().simple().to_string();
     console.group("Provision");
@@ -187,18 +186,10 @@ async fn publish(common: &Common, measures: Vec<Measure>, console: &Console) {
     }
 }
 
-/// An error of AWS's might repeat a request, and with it a token.
-fn mask_tokens(config: &Config, console: &Console) {
-    if let Some(tokens) = &config.github_tokens {
-        console.mask(tokens.registration.expose());
-        console.mask(tokens.removal.expose());
-    }
-}
-
 async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, RunError> {
     let common = Common::new(&inputs.common)?;
     let settings = ReleaseSettings::new(inputs)?;
-    let (world, config) = match open_pool(&common).await {
+    let (world, config) = match open_pool(&common, console).await {
         // A workflow's last step runs also when its first one never got anywhere.
         Err(RunError::NoPool(name)) => {
             console.say(format!("there is no pool {name}"));
@@ -208,7 +199,6 @@ async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, 
         Err(RunError::Table(error)) => return Err(release::GiveBackError::from(error).into()),
         opened => opened?,
     };
-    mask_tokens(&config, console);
     console.group("Release");
     let given = release::release(&world, &settings, &config, console).await;
     console.end_group();
@@ -217,7 +207,7 @@ async fn run_release(inputs: &ReleaseInputs, console: &Console) -> Result<Exit, 
 }
 
 /// The pool's world and configuration: one query.
-async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
+async fn open_pool(common: &Common, console: &Console) -> Result<(World, Config), RunError> {
     let clients = Clients::new(&proto::aws::sdk_config(Some(common.region.clone())).await);
     let table = DynamoTable::new(&clients.dynamo, common.pool.resource_name());
     let no_pool = || RunError::NoPool(common.pool.to_string());
@@ -225,6 +215,7 @@ async fn open_pool(common: &Common) -> Result<(World, Config), RunError> {
         Err(error) if error.kind == TableErrorKind::NoTable => return Err(no_pool()),
         config => config?,
     };
+    console.masks().hide_tokens_of(&config);
     let schema = config.schema.as_ref().ok_or_else(no_pool)?;
     if schema.version > SCHEMA_VERSION {
         return Err(Refused::Newer(schema.version).into());

@@ -57,6 +57,17 @@ async fn forget_tokens(pool: &Pool) {
     pool.table.put_config(&item).await.expect("written");
 }
 
+/// The log of a workflow has each token of the table once, as its mask.
+async fn hides_tokens_of_the_table(pool: &Pool, step: &Step) {
+    let config = pool.table.config().await.expect("read");
+    let tokens = config.github_tokens.expect("tokens");
+    for token in [tokens.registration, tokens.removal] {
+        let mask = format!("::add-mask::{}", token.expose());
+        assert!(step.log.contains(&mask), "hidden: {}", step.log);
+        assert_eq!(step.log.matches(token.expose()).count(), 1, "{}", step.log);
+    }
+}
+
 async fn set_time(pool: &Pool, machine: &str, name: &str, time: &str) {
     clients::set_time(&pool.yard.aws.url(), machine, name, time).await;
 }
@@ -90,6 +101,17 @@ async fn an_app_logs_in_with_either_form_of_its_key() {
         assert_eq!(asked[0], format!("/repos/{REPOSITORY}/installation"));
         let logins = asked.iter().filter(|path| path.contains("access_tokens"));
         assert_eq!(logins.count(), 1, "one login for both tokens: {asked:?}");
+        for start in ["::add-mask::ghs_", "::add-mask::eyJ"] {
+            assert!(step.log.contains(start), "{start}: {}", step.log);
+        }
+        hides_tokens_of_the_table(&pool, &step).await;
+    }
+    for mode in ["status", "doctor", "destroy"] {
+        let mut run = pool.run(1);
+        run.flags
+            .extend((mode == "destroy").then(|| "--dry-run".to_owned()));
+        let step = run.step(mode, &[]).await.expect("it runs");
+        hides_tokens_of_the_table(&pool, &step).await;
     }
     let step = pool.provision(11, "1").await;
     assert_eq!(step.code, 0, "{}", step.log);

@@ -11,6 +11,7 @@ use super::{
     app::App,
     refusal::Refusal,
 };
+use crate::output::Masks;
 
 /// What proves to GitHub who asks. Neither is ever shown.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub(super) struct Session {
     credentials: Credentials,
     /// Kept until half of its life is over.
     installed: Mutex<Option<Installed>>,
+    masks: Masks,
 }
 
 #[derive(Deserialize)]
@@ -49,10 +51,11 @@ struct InstallationAnswer {
 }
 
 impl Session {
-    pub(super) fn new(credentials: Credentials) -> Self {
+    pub(super) fn new(credentials: Credentials, masks: Masks) -> Self {
         Self {
             credentials,
             installed: Mutex::new(None),
+            masks,
         }
     }
 
@@ -66,7 +69,7 @@ impl Session {
                 if let Some(known) = installed.as_ref().filter(|known| !known.is_half_over(now)) {
                     return Ok(known.token.clone());
                 }
-                let new = install(app, api, scope).await?;
+                let new = install(app, api, scope, self.masks).await?;
                 Ok(installed.insert(new).token.clone())
             }
         }
@@ -74,11 +77,12 @@ impl Session {
 }
 
 /// Finds the app's installation on the scope and gets a token of it.
-async fn install(app: &App, api: &Api, scope: &Scope) -> Result<Installed, Refusal> {
+async fn install(app: &App, api: &Api, scope: &Scope, masks: Masks) -> Result<Installed, Refusal> {
     let obtained_at = api.now();
     let claims = app
         .claims(obtained_at)
         .map_err(|_| Refusal::Key("it cannot sign".into()))?;
+    masks.hide(&claims);
     let ask = |method, path| Ask {
         method,
         path,
@@ -102,6 +106,7 @@ async fn install(app: &App, api: &Api, scope: &Scope) -> Result<Installed, Refus
     let path = format!("app/installations/{id}/access_tokens");
     let answer = api.send(ask(Method::POST, path)).await.map_err(of_key)?;
     let TokenAnswer { token, expires_at } = answer.json().await.map_err(Refusal::Answer)?;
+    masks.hide(&token);
     Ok(Installed {
         token,
         obtained_at,

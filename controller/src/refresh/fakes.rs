@@ -21,10 +21,13 @@ use super::{
     RefreshPorts,
     table::{Feature, Setting, TableAdmin, TableState, TableTrouble},
 };
-use crate::ports::{
-    Deleted, Fleet, FleetAnswer, FleetError, FleetRequest, Forge, ForgeRunner, Launched, Lease,
-    Machine, Pool, PortError, QueueState, RunState, RunnerToken, TemplateContent, TemplateState,
-    Unknown,
+use crate::{
+    output::Masks,
+    ports::{
+        Deleted, Fleet, FleetAnswer, FleetError, FleetRequest, Forge, ForgeRunner, Launched, Lease,
+        Machine, Pool, PortError, QueueState, RunState, RunnerToken, TemplateContent,
+        TemplateState, Unknown,
+    },
 };
 
 pub(super) const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/paddock-p";
@@ -87,6 +90,7 @@ impl Fakes {
             forge: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
             chance: Arc::new(|| 0.5),
+            masks: Masks::Off,
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
         demolition: Arc::new(AwsDemolition::new(clients, table)),
     };
     let (inventory, config) = Inventory::of(&pool, &ports).await?;
+    console.masks().hide_tokens_of(&config);
     if let Some(schema) = config
         .schema
         .as_ref()

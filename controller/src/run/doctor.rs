@@ -53,6 +53,7 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
         forge: github.as_ref().map(|github| &github.forge as &dyn Forge),
         surroundings: surroundings.clone(),
         clock: Arc::new(SystemClock),
+        masks: console.masks(),
     };
     let (found, seen) = examine(&pool, &ports).await;
     findings.extend(found);

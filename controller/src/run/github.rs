@@ -25,7 +25,7 @@ pub(super) struct Github {
 }
 
 impl Github {
-    /// Reads the secret, which GitHub's log will hide from then on.
+    /// Reads the secret. GitHub's log will hide it, and what is had for it, from then on.
     pub(super) async fn open(
         settings: &GithubSettings,
         sdk: &SdkConfig,
@@ -34,14 +34,13 @@ impl Github {
         let secret = secrets::read(settings.login.source(), sdk)
             .await
             .map_err(RunError::Secret)?;
-        for line in secret.expose().lines() {
-            console.mask(line);
-        }
+        let masks = console.masks();
+        masks.hide(&secret);
         let credentials = settings.login.with(secret)?;
         let clock = Arc::new(SystemClock);
         let scope = settings.scope.clone();
         Ok(Self {
-            forge: GithubForge::new(&settings.api_url, scope, credentials, clock.clone()),
+            forge: GithubForge::new(&settings.api_url, scope, credentials, masks, clock.clone()),
             releases: Releases::new(&settings.releases_url, clock),
             same: settings.releases_url == settings.api_url,
         })

@@ -30,7 +30,7 @@ pub(super) async fn run(inputs: &StatusInputs, console: &Console) -> Result<Exit
     let prices = inputs.price_file.as_deref().map(read_prices).transpose()?;
     let terminal = io::stdout().is_terminal();
     let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let (world, config) = open_pool(&common).await?;
+    let (world, config) = open_pool(&common, console).await?;
     let cancelled = cancelled_by_signals();
     loop {
         let status = look(&world, &config, prices.as_ref()).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use controller::{
+    output::Masks,
     ports::{PortError, RootVolume, TemplateContent},
     refresh::{
         ClassSpec, RefreshPorts, RefreshSettings,
@@ -81,6 +82,7 @@ pub(super) async fn run_refresh(sim: &Sim, fortune: &Fortune) -> Option<Vec<Stri
         forge: Arc::new(SimForge(process.clone())),
         clock: world.clock,
         chance: world.chance,
+        masks: Masks::Off,
     };
     let holder = process.to_string();
     let heard = process.clone();
