@@ -103,16 +103,15 @@ pub async fn destroy(
         Some(_) => Some(keep_refresh_away(config, holder, ports).await?),
         None => None,
     };
-    // Minutes may have passed until somebody agreed.
-    let (inventory, _) = Inventory::of(pool, ports).await?;
-    let mut users = inventory.users();
-    users.retain(|label| !agreed.contains(label));
-    if !users.is_empty() {
-        if let Some(lease) = lease {
-            let_refresh_in(lease, ports).await?;
+    let inventory = match look_again(pool, agreed, ports).await {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            if let Some(lease) = lease {
+                let_refresh_in(lease, ports).await?;
+            }
+            return Err(error);
         }
-        return Err(DestroyError::InUse(users));
-    }
+    };
     let mut left = Vec::new();
     let mut note = |what: String, done: Result<(), PortError>| {
         if let Err(error) = done {
@@ -151,6 +150,22 @@ pub async fn destroy(
         let_refresh_in(lease, ports).await?;
     }
     Ok(left)
+}
+
+/// Minutes may have passed until somebody agreed.
+async fn look_again(
+    pool: &PoolName,
+    agreed: &[String],
+    ports: &DestroyPorts,
+) -> Result<Inventory, DestroyError> {
+    let (inventory, _) = Inventory::of(pool, ports).await?;
+    let mut users = inventory.users();
+    users.retain(|label| !agreed.contains(label));
+    if users.is_empty() {
+        Ok(inventory)
+    } else {
+        Err(DestroyError::InUse(users))
+    }
 }
 
 async fn let_refresh_in(lease: RefreshJournal, ports: &DestroyPorts) -> Result<(), TableError> {

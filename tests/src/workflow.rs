@@ -1,6 +1,8 @@
 //! Workflow steps as GitHub runs them: the `controller` as a real process, its inputs in
 //! `INPUT_…`, its outputs in a file.
 
+mod terminal;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -15,6 +17,7 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
+pub use self::terminal::Terminal;
 use crate::{
     binaries::Binaries,
     yard::{Yard, aws::iam::session_of},
@@ -102,6 +105,30 @@ impl<'a> Workflow<'a> {
         let name = format!("{}-{mode}-{:08x}", self.run, rand::random::<u32>());
         let files =
             ["output", "summary"].map(|kind| self.yard.folder().join(format!("{name}.{kind}")));
+        let mut command = self.command(mode, inputs);
+        command
+            .env("GITHUB_OUTPUT", &files[0])
+            .env("GITHUB_STEP_SUMMARY", &files[1])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Ok(Running {
+            child: command.spawn()?,
+            files,
+            began: Instant::now(),
+        })
+    }
+
+    /// Starts a command as somebody at a terminal does: outside of any workflow's step.
+    ///
+    /// # Errors
+    ///
+    /// When there is no terminal, or the controller cannot be started.
+    pub fn at_terminal(&self, mode: &str, inputs: &[(&str, &str)]) -> io::Result<Terminal> {
+        Terminal::start(self.command(mode, inputs))
+    }
+
+    fn command(&self, mode: &str, inputs: &[(&str, &str)]) -> Command {
         let mut command = Command::new(&self.binaries.controller);
         command
             .args(&self.flags)
@@ -112,11 +139,6 @@ impl<'a> Workflow<'a> {
             .env("INPUT_MODE", mode)
             // Its credentials are those of a role that may do what this command does.
             .env("AWS_SESSION_TOKEN", session_of(mode))
-            .env("GITHUB_OUTPUT", &files[0])
-            .env("GITHUB_STEP_SUMMARY", &files[1])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .kill_on_drop(true);
         if let Ok(filter) = std::env::var("RUST_LOG") {
             command.env("RUST_LOG", filter);
@@ -124,11 +146,7 @@ impl<'a> Workflow<'a> {
         for (name, value) in inputs {
             command.env(format!("INPUT_{}", name.to_uppercase()), value);
         }
-        Ok(Running {
-            child: command.spawn()?,
-            files,
-            began: Instant::now(),
-        })
+        command
     }
 
     /// Runs a step to its end.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tests::{
     clients,
     pool::Pool,
-    workflow::Step,
+    workflow::{Step, Terminal},
     yard::aws::{Fault, FaultKind},
 };
 
@@ -194,6 +194,79 @@ async fn destroy_takes_down_all_and_nothing_else() {
         "{}",
         step.log
     );
+    pool.yard.stop().await;
+}
+
+/// Destroy at a terminal, up to its question.
+async fn asked(pool: &Pool) -> Terminal {
+    let token = pool.yard.github.token();
+    let run = pool.run(1);
+    let terminal = run.at_terminal("destroy", &[("github-token", &token)]);
+    let terminal = terminal.expect("it starts");
+    pool.until("it asks", || {
+        terminal
+            .screen()
+            .ends_with("type acme-widgets to destroy all of it: ")
+    })
+    .await;
+    terminal
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroy_asks_at_a_terminal_and_looks_again_after_the_answer() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let whole = standing(&pool).await;
+
+    // Anything but the pool's name, and the end of the input, is a no.
+    for answer in [Some("yes"), Some(""), None] {
+        let mut terminal = asked(&pool).await;
+        match answer {
+            Some(line) => terminal.type_line(line),
+            None => terminal.end_input(),
+        }
+        .expect("typed");
+        let (code, screen) = terminal.finish().await.expect("it ends");
+        assert_eq!(code, Some(1), "{screen}");
+        assert!(screen.contains("nothing is destroyed"), "{screen}");
+    }
+    assert_eq!(standing(&pool).await, whole);
+
+    // A run gets machines while somebody thinks it over.
+    let mut terminal = asked(&pool).await;
+    let held = pool.provision(81, "1").await;
+    assert_eq!(held.code, 0, "{}", held.log);
+    terminal.type_line("acme-widgets").expect("typed");
+    let (code, screen) = terminal.finish().await.expect("it ends");
+    assert_eq!(code, Some(1), "{screen}");
+    assert!(screen.contains("runs have begun meanwhile: 81"), "{screen}");
+    assert_eq!((pool.alive(), standing(&pool).await), (1, whole.clone()));
+    assert_eq!(pool.release(81).await.code, 0);
+
+    // EC2 cannot be asked after the agreement: nothing is taken down, and refresh is let in.
+    let denied = FaultKind::Error {
+        status: 403,
+        code: "UnauthorizedOperation".to_owned(),
+    };
+    let mut terminal = asked(&pool).await;
+    let fault = Fault::new("ec2", "DescribeInstances", denied);
+    pool.yard.aws.inject(fault.times(1));
+    terminal.type_line("acme-widgets").expect("typed");
+    let (code, screen) = terminal.finish().await.expect("it ends");
+    assert_eq!(code, Some(1), "{screen}");
+    assert_eq!(standing(&pool).await, whole);
+    let step = pool.refresh().await;
+    assert!(!step.log.contains("another refresh"), "{}", step.log);
+
+    let mut terminal = asked(&pool).await;
+    terminal.type_line("acme-widgets").expect("typed");
+    let (code, screen) = terminal.finish().await.expect("it ends");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("pool acme-widgets is gone"), "{screen}");
+    assert!(
+        !screen.contains("::"),
+        "no commands of a workflow: {screen}"
+    );
+    assert_eq!((pool.alive(), standing(&pool).await), (0, vec![]));
     pool.yard.stop().await;
 }
 

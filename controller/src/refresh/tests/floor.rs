@@ -104,6 +104,34 @@ async fn the_floor_is_raised_listed_and_kept() {
     assert!(idle.iter().all(|it| it.threshold == Some(until)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn machines_that_take_long_are_named_while_they_are_waited_for() {
+    let mut scene = Scene::made().await;
+    scene.settings.idle.min = at_least(1);
+    let ports = scene.fakes.ports(scene.table.clone());
+    let mut said = Vec::new();
+    let mut out = |line: &str| said.push(line.to_owned());
+    let boot = async {
+        for _ in 0..25 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            scene.fakes.with(|world| world.now += SECOND);
+        }
+        agents(&scene).await
+    };
+    let report = tokio::select! {
+        report = refresh(&scene.settings, "me", &ports, &mut out) => report,
+        never = boot => never,
+    };
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    let id = &report.raised[0];
+    let launched = format!("  {id} launched (m6i.large, us-east-1a, on-demand)");
+    let waiting = format!("  waiting for {id} to be idle");
+    let idle = format!("  {id} is idle");
+    let after_the_plan = said.iter().skip_while(|line| !line.starts_with("plan:"));
+    let after_the_plan: Vec<&String> = after_the_plan.skip(1).collect();
+    assert_eq!(after_the_plan, [&launched, &waiting, &waiting, &idle]);
+}
+
 #[tokio::test]
 async fn a_floor_that_cannot_be_raised_is_tried_again_after_pauses_that_grow() {
     let mut scene = Scene::made().await;
