@@ -17,7 +17,7 @@ variable "pool" {
 }
 
 variable "repository" {
-  description = "The repository whose workflows use the pool, owner/name; owner/* for all of an owner's"
+  description = "The repository whose workflows use the pool, as GitHub's tokens name it: owner/name, or owner@number/name@number since July 2026; with * in the name's place for all of an owner's"
   type        = string
 }
 
