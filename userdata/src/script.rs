@@ -46,6 +46,8 @@ start() {
     dnf install -y -q nftables || say "this image has no nftables"
   cat >"$unit" <<UNIT
 @UNIT@UNIT
+  # As the package has it, for people and for Systems Manager's documents.
+  ln -sfn "$agent" /usr/bin/paddock-agent
   systemctl daemon-reload
   systemctl enable --now --no-block paddock-agent.service
   exit 0

@@ -133,8 +133,8 @@ Examples:
   controller release --name compile --release-timeout-sec 300";
 
 pub(super) const AGENT_STATUS: &str = "\
-It asks through Systems Manager, with the document Paddock-AgentStatus. Exit code 1: some machine did
-not answer.
+It asks through Systems Manager, with the document Paddock-AgentStatus.
+Exit code 1: some machine did not answer.
 
 Examples:
   controller agent-status --pool acme-web
