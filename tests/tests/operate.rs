@@ -144,6 +144,9 @@ async fn destroy_takes_down_all_and_nothing_else() {
     let step = operate(&pool, "destroy", &["--yes"]).await;
     assert_eq!(step.code, 1, "{}", step.log);
     assert!(step.log.contains("in use (71)"), "{}", step.log);
+    let step = operate(&pool, "destroy", &["--dry-run"]).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    assert!(step.log.contains("in use (71)"), "{}", step.log);
     let step = operate(&pool, "destroy", &["--force"]).await;
     assert_eq!(step.code, 2, "{}", step.log);
     assert!(step.log.contains("input `yes`"), "{}", step.log);

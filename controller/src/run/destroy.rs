@@ -61,11 +61,15 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
         console.say(line);
     }
     let users = inventory.users();
-    if !users.is_empty() && !inputs.force {
-        return Err(RunError::InUse(users));
-    }
+    let in_use = !users.is_empty() && !inputs.force;
     if inputs.dry_run {
+        if in_use {
+            console.say(RunError::InUse(users));
+        }
         return Ok(Exit::Done);
+    }
+    if in_use {
+        return Err(RunError::InUse(users));
     }
     if !inputs.yes && !agreed(pool.as_str())? {
         console.say("nothing is destroyed");

@@ -142,8 +142,11 @@ impl Runner {
     }
 
     fn command(&self, controller: &str) -> Command {
-        let mut command = Command::new(self.folder.path().join("run.sh"));
+        // A shell cannot heed a signal that was ignored when it began, as in a background job.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=INT")
+            .arg(self.folder.path().join("run.sh"))
             .env("PADDOCK_CONTROLLER", controller)
             .env("GITHUB_SERVER_URL", &self.url)
             .env("RUNNER_TOOL_CACHE", self.cache())
