@@ -67,6 +67,43 @@ enum ImdsError {
     Refused(StatusCode, String),
 }
 
+/// Who this machine is, by its identity document.
+///
+/// # Errors
+///
+/// When it is no such document.
+pub fn read_identity(document: &[u8]) -> Result<Identity, Cause> {
+    let document: Document = serde_json::from_slice(document)
+        .map_err(|error| format!("the identity document cannot be read: {error}"))?;
+    let home = Home {
+        partition: Home::partition_of(&document.region).to_owned(),
+        region: document.region,
+        account: document.account_id,
+    };
+    let arn = InstanceArn::new(&home, &document.instance_id);
+    // The ARN is the key of the machine's record: one that nobody can read back finds none.
+    match Home::of_arn(arn.as_str()) {
+        Ok(read) if read == home => Ok(Identity {
+            arn,
+            region: home.region,
+        }),
+        Ok(_) | Err(_) => Err(format!(
+            "the identity document has no usable region and account: `{arn}`"
+        )),
+    }
+}
+
+/// When EC2 takes this machine away, by `spot/instance-action`.
+///
+/// # Errors
+///
+/// When it is no such notice.
+pub fn read_interruption(notice: &[u8]) -> Result<Time, Cause> {
+    let action: InstanceAction = serde_json::from_slice(notice)
+        .map_err(|error| format!("the notice of an interruption cannot be read: {error}"))?;
+    Ok(action.time)
+}
+
 impl Imds {
     /// The service at `endpoint`, such as `http://169.254.169.254`.
     ///
@@ -140,17 +177,7 @@ impl Metadata for Imds {
             .await
             .map_err(|error| chain(&error))?
             .ok_or("the metadata service has no identity document")?;
-        let document: Document = serde_json::from_slice(&bytes)
-            .map_err(|error| format!("the identity document cannot be read: {error}"))?;
-        let home = Home {
-            partition: Home::partition_of(&document.region).to_owned(),
-            region: document.region.clone(),
-            account: document.account_id,
-        };
-        Ok(Identity {
-            arn: InstanceArn::new(&home, &document.instance_id),
-            region: document.region,
-        })
+        read_identity(&bytes)
     }
 
     async fn user_data(&self) -> Result<Option<Vec<u8>>, Cause> {
@@ -168,10 +195,8 @@ impl Metadata for Imds {
         let get = async |path| self.get(path).await.map_err(|error| chain(&error));
         let interruption = get("meta-data/spot/instance-action")
             .await?
-            .map(|bytes| serde_json::from_slice::<InstanceAction>(&bytes))
-            .transpose()
-            .map_err(|error| format!("the notice of an interruption cannot be read: {error}"))?
-            .map(|action| action.time);
+            .map(|bytes| read_interruption(&bytes))
+            .transpose()?;
         let rebalance = get("meta-data/events/recommendations/rebalance").await?;
         Ok(Notices {
             interruption,

@@ -39,7 +39,7 @@ mod journal;
 mod later;
 mod lines;
 mod listen;
-mod listener;
+pub mod listener;
 pub mod machine;
 mod manifest;
 mod mounts;

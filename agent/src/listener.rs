@@ -9,15 +9,24 @@ use crate::{lines::Lines, machine::Said};
 
 /// Reads what the listener says.
 #[derive(Debug)]
-pub(crate) struct Follow(Lines);
+pub struct Follow(Lines);
 
 impl Follow {
-    pub(crate) fn open(path: &Path, offset: u64) -> io::Result<Self> {
+    /// Reads the file from `offset` on, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub fn open(path: &Path, offset: u64) -> io::Result<Self> {
         Lines::open(path, offset).map(Self)
     }
 
     /// What was said since the last time, each with the offset after it.
-    pub(crate) fn news(&mut self) -> io::Result<Vec<(Said, u64)>> {
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn news(&mut self) -> io::Result<Vec<(Said, u64)>> {
         let lines = self.0.news()?;
         Ok(lines
             .into_iter()

@@ -4,6 +4,7 @@
 //! ([`ports`] and `proto`'s table); [`run`] is the wiring that knows the adapters.
 
 pub mod agent_status;
+#[cfg(feature = "aws")]
 pub mod aws;
 pub mod backoff;
 pub mod destroy;
@@ -18,6 +19,7 @@ pub mod ports;
 pub mod provision;
 pub mod refresh;
 pub mod release;
+#[cfg(feature = "aws")]
 pub mod run;
 pub mod settings;
 pub mod status;

@@ -1,14 +1,20 @@
 //! What comes from the network, from jobs and from users may have any shape: it is read or refused,
 //! never a panic; and what Paddock writes, it reads back as it was.
 
-use std::{collections::HashMap, ffi::OsString, sync::mpsc};
+use std::{collections::HashMap, ffi::OsString, fs::File, io::Write, sync::mpsc};
 
+use agent::{
+    imds::{read_identity, read_interruption},
+    listener::Follow,
+    machine::Said,
+};
 use aws_sdk_dynamodb::types::AttributeValue;
 use controller::{inputs::Inputs, output::Console};
 use proptest::{collection, option, prelude::*};
 use proto::{
     agent_config::AgentConfig,
     config::{LaunchTemplate, Parameters, ResourceClass},
+    ids::{Home, InstanceArn},
     instance::{Health, InstanceRecord, Job, Runner, Secret},
     message::PoolMessage,
     provision::ProvisionRecord,
@@ -145,6 +151,49 @@ fn a_config() -> Value {
     })
 }
 
+fn a_document() -> Value {
+    json!({
+        "accountId": "123456789012",
+        "architecture": "x86_64",
+        "availabilityZone": "us-east-1a",
+        "imageId": "ami-0123456789abcdef0",
+        "instanceId": "i-0123456789abcdef0",
+        "instanceType": "m6i.large",
+        "pendingTime": "2026-11-21T04:05:06Z",
+        "privateIp": "10.0.0.1",
+        "region": "us-east-1",
+        "version": "2017-09-30",
+    })
+}
+
+/// What a listener says, as it prints it: its time, then its words.
+fn printed(said: &Said) -> String {
+    let words = match said {
+        Said::Listening => "Listening for Jobs".to_owned(),
+        Said::JobStarted(name) => format!("Running job: {name}"),
+        Said::JobEnded => "Job build completed with result: Succeeded".to_owned(),
+    };
+    format!("2026-11-21 04:05:06Z: {words}\n")
+}
+
+/// What jobs and the runner print besides; nothing that says the time as the listener does.
+fn noise() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("√ Connected to GitHub\n".to_owned()),
+        Just("Listening for Jobs\r\n".to_owned()),
+        Just("x 2026-11-21 04:05:06Z: Running job: x\n".to_owned()),
+        any::<String>().prop_map(|text| format!("> {}\n", text.replace('\n', " "))),
+    ]
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        Just(Said::Listening),
+        "[^\\r\\n]{0,80}".prop_map(Said::JobStarted),
+        Just(Said::JobEnded),
+    ]
+}
+
 fn in_user_data(config: &AgentConfig) -> Vec<u8> {
     userdata::render(config, None).expect("small enough")
 }
@@ -223,6 +272,69 @@ proptest! {
             serde_dynamo::to_item(&record).expect("it has a form");
         let back: InstanceRecord = serde_dynamo::from_item(item).expect("valid");
         prop_assert_eq!(back, record);
+    }
+
+    #[test]
+    fn metadata_of_any_shape_is_read_or_refused(
+        bytes in any::<Vec<u8>>(),
+        document in spoiled(a_document()),
+        notice in spoiled(json!({"action": "terminate", "time": "2026-11-21T04:05:06Z"})),
+    ) {
+        for answer in [bytes, document.to_string().into(), notice.to_string().into()] {
+            if let Ok(identity) = read_identity(&answer) {
+                // It is the key of a record: whoever reads that finds the machine.
+                let read = InstanceArn::try_from(identity.arn.to_string());
+                prop_assert_eq!(read.as_ref(), Ok(&identity.arn));
+                let home = Home::of_arn(identity.arn.as_str()).expect("an ARN");
+                prop_assert_eq!(home.region, identity.region);
+            }
+            let _ = read_interruption(&answer);
+        }
+    }
+
+    #[test]
+    fn metadata_reads_back(
+        region in "[a-z]{2}(-gov)?-[a-z]{4,9}-[1-9]",
+        account in "[0-9]{12}",
+        id in "i-[0-9a-f]{17}",
+        end in times(),
+    ) {
+        let mut document = a_document();
+        document["region"] = region.clone().into();
+        document["accountId"] = account.clone().into();
+        document["instanceId"] = id.clone().into();
+        let identity = read_identity(document.to_string().as_bytes()).expect("a document");
+        let home = Home::of_arn(identity.arn.as_str()).expect("an ARN");
+        prop_assert_eq!(identity.arn.id().as_str(), id);
+        prop_assert_eq!((home.region, home.account), (region, account));
+        let notice = json!({"action": "hibernate", "time": end});
+        let read = read_interruption(notice.to_string().as_bytes());
+        prop_assert_eq!(read, Ok(end));
+    }
+
+    #[test]
+    fn what_the_listener_says_is_understood_amid_noise_and_in_pieces(
+        lines in collection::vec((noise(), said()), 0..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let text: String = lines.iter().map(|(noise, said)| noise.clone() + &printed(said)).collect();
+        let (first, second) = text.as_bytes().split_at(cut.index(text.len() + 1));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let mut file = File::create(&path).expect("a file");
+        let mut follow = Follow::open(&path, 0).expect("opened");
+        file.write_all(first).expect("written");
+        let mut heard = follow.news().expect("read");
+        file.write_all(second).expect("written");
+        heard.extend(follow.news().expect("read"));
+        let understood: Vec<&Said> = heard.iter().map(|(said, _)| said).collect();
+        let printed: Vec<&Said> = lines.iter().map(|(_, said)| said).collect();
+        prop_assert_eq!(understood, printed);
+        // A later agent reads on from wherever this one stopped.
+        for (at, (_, offset)) in heard.iter().enumerate() {
+            let later = Follow::open(&path, *offset).expect("opened").news().expect("read");
+            prop_assert_eq!(&later, &heard[at + 1..]);
+        }
     }
 
     #[test]

@@ -98,6 +98,15 @@ fn aws(tools: &Tools, words: &[String]) -> Result<(), String> {
 fn cargo(words: &[String]) -> Result<(), String> {
     let read = |file: &str| fs::read_to_string(root().join(file)).expect("readable");
     let first = words.first().map(String::as_str).unwrap_or_default();
+    if let ["fuzz", _, "--sanitizer", "none", target, ..] =
+        words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        let there = root()
+            .join(format!("fuzz/fuzz_targets/{target}.rs"))
+            .exists();
+        let there = there.then_some(());
+        return there.ok_or_else(|| format!("there is no fuzz target {target}"));
+    }
     let alias = read(".cargo/config.toml").contains(&format!("\n{first} = "));
     if !alias && !["test", "run", "build", "clippy"].contains(&first) {
         return Err(format!("cargo knows no {first}"));

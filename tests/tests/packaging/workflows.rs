@@ -50,8 +50,15 @@ fn actionlint_has_nothing_to_say_of_the_workflows() {
 fn shellcheck_has_nothing_to_say_of_the_scripts() {
     let tools = Tools::packaging().expect("the tools");
     let mut scripts = files_in("packaging", ".sh");
-    scripts
-        .extend([".ci/run", ".ci/as-root", "packaging/build-static"].map(|file| root().join(file)));
+    scripts.extend(
+        [
+            ".ci/run",
+            ".ci/as-root",
+            ".ci/fuzz",
+            "packaging/build-static",
+        ]
+        .map(|file| root().join(file)),
+    );
     let mut check = Command::new(tools.program("shellcheck"));
     check.current_dir(root()).arg("--external-sources");
     for script in scripts {
