@@ -45,6 +45,8 @@ pub(super) struct Vm {
     pub(super) taken: bool,
     /// When EC2 will take it, once it has said so.
     pub(super) notice: Option<Time>,
+    /// Whether EC2 recommended to move away from it.
+    pub(super) at_risk: bool,
     /// EC2 does not show it before this.
     shown_from: Duration,
     /// Wakes whoever runs on it when it ends.
@@ -158,6 +160,7 @@ fn new_machine(state: &mut State, launched_at: Time, request: &FleetRequest) -> 
         alive: true,
         taken: false,
         notice: None,
+        at_risk: false,
         shown_from: state.now() + hidden,
         ended: Arc::default(),
         booted: None,

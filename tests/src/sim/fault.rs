@@ -53,6 +53,8 @@ pub enum Fault {
     CleaningFails,
     /// EC2 takes a machine away.
     SpotInterruption,
+    /// EC2 recommends to move away from a machine; it may take it later, or never.
+    RebalanceRecommendation,
     /// The agent is killed at some await point; systemd starts it again.
     AgentKilled,
     /// A controller is killed at some await point.
@@ -79,7 +81,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, each with how likely it is where it can happen, at full strength.
-    pub const ALL: [(Self, f64); 34] = [
+    pub const ALL: [(Self, f64); 35] = [
         (Self::SlowAnswer, 0.03),
         (Self::LostCall, 0.01),
         (Self::LostAnswer, 0.01),
@@ -103,6 +105,7 @@ impl Fault {
         (Self::RemovalFails, 0.2),
         (Self::CleaningFails, 0.05),
         (Self::SpotInterruption, 0.3),
+        (Self::RebalanceRecommendation, 0.5),
         (Self::AgentKilled, 0.5),
         (Self::ControllerKilled, 0.2),
         (Self::StepCancelled, 0.2),

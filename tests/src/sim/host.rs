@@ -243,10 +243,8 @@ impl Host for SimHost {
     async fn examine(&self, listener: Option<ListenerId>) -> Result<Vitals, Cause> {
         self.process.pause(MS(10), MS(200)).await;
         let works = self.sim().with(|state| {
-            let lines = &state.listener(&self.id)?.lines;
-            let busy = |line: &&Said| **line != Said::Listening;
-            let last = lines.iter().rfind(busy);
-            Some(matches!(last, Some(Said::JobStarted(_))))
+            let is = state.listener(&self.id).is_some();
+            is.then(|| state.has_begun_a_job(&self.id))
         });
         Ok(Vitals {
             worker: listener.and(works),

@@ -96,6 +96,7 @@ pub(super) fn after_change(
         claims_stand_in_the_journal(state, after);
         exclusive::nobody_serves_another_label(state, after);
     }
+    provision::only_the_fit_serve(state, before, after);
 }
 
 /// Before somebody but EC2 ends a machine. A record that says terminated was looked at when it
@@ -123,7 +124,7 @@ fn is_over(state: &State, threshold: Option<Time>) -> bool {
 
 /// No murder.
 fn no_murder(state: &mut State, process: &Process, record: &InstanceRecord) {
-    let Some((job, label)) = state.job_on(record.id()) else {
+    let Some((_, label)) = state.job_on(record.id()) else {
         return;
     };
     let over = is_over(state, record.threshold);
@@ -134,6 +135,14 @@ fn no_murder(state: &mut State, process: &Process, record: &InstanceRecord) {
     if over || taken || state.given_up.contains(label) {
         return;
     }
+    // GitHub gave it a job while EC2 was already taking it away: nobody there knows of the job yet.
+    let announced = vm.is_some_and(|vm| vm.notice.is_some());
+    if announced && !state.has_begun_a_job(record.id()) {
+        return state.count("jobs given to a machine on its way out");
+    }
+    let Some((job, label)) = state.job_on(record.id()) else {
+        return;
+    };
     let what = format!(
         "{process} ends {} ({} of {:?} until {:?}), which runs job {job} of {label}",
         record.id(),

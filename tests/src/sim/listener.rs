@@ -41,6 +41,15 @@ impl State {
     pub(super) fn listener(&mut self, id: &InstanceId) -> Option<&mut Listener> {
         self.vm(id)?.listener.as_mut()
     }
+
+    /// Whether the machine's listener has said that a job runs.
+    pub(super) fn has_begun_a_job(&mut self, id: &InstanceId) -> bool {
+        let listener = self.listener(id);
+        let lines = listener.map_or(&[][..], |listener| &listener.lines);
+        let busy = |line: &&Said| **line != Said::Listening;
+        let last = lines.iter().rfind(busy);
+        matches!(last, Some(Said::JobStarted(_)))
+    }
 }
 
 /// The listener's own life.

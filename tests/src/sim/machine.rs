@@ -93,7 +93,7 @@ async fn agent(process: Process, id: InstanceId, skew: i64) {
         table: sabotage::table(&process),
         host: sabotage::host(host),
         power: Arc::new(SimPower(process.clone(), id.clone())),
-        metadata: Arc::new(SimMetadata(process.clone(), id)),
+        metadata: sabotage::metadata(SimMetadata(process.clone(), id)),
         clock: Arc::new(process.clone()),
         machine_clock: Arc::new(Computer(process.sim.clone(), skew)),
         started: Instant::now(),
@@ -103,7 +103,8 @@ async fn agent(process: Process, id: InstanceId, skew: i64) {
     agent::run::run(world, config(), arn, &status, std::future::pending()).await;
 }
 
-struct SimMetadata(Process, InstanceId);
+/// What EC2 announces.
+pub(super) struct SimMetadata(pub(super) Process, InstanceId);
 
 #[async_trait]
 impl Metadata for SimMetadata {
@@ -125,11 +126,14 @@ impl Metadata for SimMetadata {
     async fn notices(&self) -> Result<Notices, Cause> {
         let Self(process, id) = self;
         process.live().await;
-        let notice = process.sim.with(|state| state.vm(id)?.notice);
-        Ok(Notices {
-            interruption: notice,
-            rebalance: false,
-        })
+        let notices = process.sim.with(|state| {
+            let vm = state.vm(id)?;
+            Some(Notices {
+                interruption: vm.notice,
+                rebalance: vm.at_risk,
+            })
+        });
+        Ok(notices.unwrap_or_default())
     }
 }
 

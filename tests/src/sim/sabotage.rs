@@ -3,6 +3,7 @@
 
 mod fleet;
 mod host;
+mod metadata;
 mod pool;
 mod table;
 
@@ -11,16 +12,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use agent::ports::Host;
+use agent::ports::{Host, Metadata};
 use controller::ports::{Fleet, Pool};
 use proto::table::Table;
 
 use self::{
-    fleet::SabotagedFleet, host::SabotagedHost, pool::SabotagedPool, table::SabotagedTable,
+    fleet::SabotagedFleet, host::SabotagedHost, metadata::SabotagedMetadata, pool::SabotagedPool,
+    table::SabotagedTable,
 };
 use super::{
-    Outcome, cloud::SimFleet, fault::words, host::SimHost, process::Process, queue::SimPool,
-    simulate, table::SimTable,
+    Outcome, cloud::SimFleet, fault::words, host::SimHost, machine::SimMetadata, process::Process,
+    queue::SimPool, simulate, table::SimTable,
 };
 
 /// A deliberate bug.
@@ -46,11 +48,15 @@ pub enum Sabotage {
     JournalsAreNeverFinished,
     /// A machine that EC2 has taken stays idle for ever: records are never closed.
     RecordsAreNeverClosed,
+    /// A recommendation to move away is taken for an interruption.
+    RecommendationEndsTheMachine,
+    /// A machine that says that it must not be handed out is.
+    UnfitAreHandedOut,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::DeleteOnReceive,
         Self::JournalAfterTheCall,
         Self::NoDeregistration,
@@ -61,6 +67,8 @@ impl Sabotage {
         Self::TerminateTheFirstOnly,
         Self::JournalsAreNeverFinished,
         Self::RecordsAreNeverClosed,
+        Self::RecommendationEndsTheMachine,
+        Self::UnfitAreHandedOut,
     ];
 
     /// Looks for it in so many seeds, from the first on: what the first one that finds it came to.
@@ -117,6 +125,14 @@ pub(super) fn fleet(process: &Process) -> Arc<dyn Fleet> {
 pub(super) fn host(inner: SimHost) -> Arc<dyn Host> {
     match inner.process.sim.with(|state| state.sabotage) {
         Some(sabotage) => Arc::new(SabotagedHost { inner, sabotage }),
+        None => Arc::new(inner),
+    }
+}
+
+/// What EC2 announces to an agent.
+pub(super) fn metadata(inner: SimMetadata) -> Arc<dyn Metadata> {
+    match inner.0.sim.with(|state| state.sabotage) {
+        Some(sabotage) => Arc::new(SabotagedMetadata { inner, sabotage }),
         None => Arc::new(inner),
     }
 }

@@ -7,7 +7,7 @@ use proto::{
     ids::{InstanceId, Label},
     state::State as Stands,
 };
-use rand::RngExt;
+use rand::{RngExt, seq::IndexedRandom};
 use tokio::{
     task::{JoinHandle, spawn_local},
     time::sleep,
@@ -20,7 +20,7 @@ use super::{
     invariant::{self, Invariant, Violation},
     refresh::run_refresh,
     steps::{Fortune, Provision, Wish, run_provision, run_release},
-    world::{Past, Sim},
+    world::{Past, Sim, State},
 };
 
 const SECS: fn(u64) -> Duration = Duration::from_secs;
@@ -72,10 +72,11 @@ async fn set_up(sim: &Sim) {
 }
 
 /// What goes on beside the workflows.
-fn around(sim: &Sim) -> [JoinHandle<()>; 2] {
+fn around(sim: &Sim) -> [JoinHandle<()>; 3] {
     [
         spawn_local(schedule(sim.clone())),
         spawn_local(interruptions(sim.clone())),
+        spawn_local(recommendations(sim.clone())),
     ]
 }
 
@@ -89,7 +90,7 @@ async fn all(sim: &Sim, numbers: impl Iterator<Item = usize>, within: Duration, 
     }
 }
 
-async fn quiet(sim: &Sim, around: [JoinHandle<()>; 2]) {
+async fn quiet(sim: &Sim, around: [JoinHandle<()>; 3]) {
     for task in around {
         task.abort();
         if let Err(error) = task.await
@@ -135,6 +136,33 @@ async fn refresh_amid(sim: Sim, within: Duration) {
     run_refresh(&sim, &Fortune::draw(&sim)).await;
 }
 
+/// A machine, by chance.
+fn one_alive(state: &mut State) -> Option<InstanceId> {
+    let machines = state.cloud.machines.iter();
+    let alive: Vec<&InstanceId> = machines
+        .filter(|(_, vm)| vm.alive)
+        .map(|(id, _)| id)
+        .collect();
+    alive.choose(&mut state.rng).copied().cloned()
+}
+
+/// EC2 recommends to move away from machines.
+async fn recommendations(sim: Sim) {
+    loop {
+        sim.pause(SECS(10), MINS(3)).await;
+        if !sim.strikes(Fault::RebalanceRecommendation) {
+            continue;
+        }
+        sim.step(|state| {
+            let Some(id) = one_alive(state) else { return };
+            state.say("ec2", format!("recommends to move away from {id}"));
+            if let Some(vm) = state.vm(&id) {
+                vm.at_risk = true;
+            }
+        });
+    }
+}
+
 /// EC2 takes machines away.
 async fn interruptions(sim: Sim) {
     loop {
@@ -144,15 +172,7 @@ async fn interruptions(sim: Sim) {
         }
         let notice = sim.time() + MINS(2);
         let told = sim.step(|state| {
-            let machines = state.cloud.machines.iter();
-            let alive: Vec<InstanceId> = machines
-                .filter(|(_, vm)| vm.alive)
-                .map(|(id, _)| id.clone())
-                .collect();
-            if alive.is_empty() {
-                return None;
-            }
-            let id = alive[state.rng.random_range(0..alive.len())].clone();
+            let id = one_alive(state)?;
             // Two minutes' notice is usual, and not promised.
             if state.rng.random_bool(0.5) {
                 state.end_machine(&id, &By::Ec2);

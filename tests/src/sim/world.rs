@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) late_call: bool,
     /// Machines that such a call changed: nobody knew, so nobody could take it back.
     pub(super) late: BTreeSet<InstanceId>,
+    /// Machines that said they are not fit when somebody claimed them.
+    pub(super) unfit: BTreeSet<InstanceId>,
     pub(super) violation: Option<Violation>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// Of each machine that a provision got: whether it was reused, and how long it took.
@@ -186,6 +188,7 @@ impl Sim {
             given_up: BTreeSet::new(),
             late_call: false,
             late: BTreeSet::new(),
+            unfit: BTreeSet::new(),
             violation: None,
             counts: BTreeMap::new(),
             ready: Vec::new(),

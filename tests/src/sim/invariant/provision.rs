@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use controller::provision::Provisioned;
 use proto::{
     ids::{InstanceId, Label},
+    instance::InstanceRecord,
     state::State as Stands,
 };
 
@@ -45,6 +46,29 @@ pub(in crate::sim) fn after_done(state: &mut State, wanted: usize, done: &Provis
     wrong.extend(others.map(|runner| format!("{} serves too", runner.machine)));
     if !wrong.is_empty() {
         let what = format!("{} is done, but {}", done.label, wrong.join("; "));
+        breach(state, Invariant::AllOrNothing, what);
+    }
+}
+
+/// All or nothing: a machine that said that it must not be handed out, before it was claimed, serves
+/// no run.
+pub(super) fn only_the_fit_serve(
+    state: &mut State,
+    before: &InstanceRecord,
+    after: &InstanceRecord,
+) {
+    let id = after.id();
+    if before.state == Stands::Idle && after.state == Stands::Claimed {
+        if before.unhealthy().is_some() {
+            state.unfit.insert(id.clone());
+        } else {
+            state.unfit.remove(id);
+        }
+    } else if before.state == Stands::Claimed
+        && after.state == Stands::Running
+        && state.unfit.contains(id)
+    {
+        let what = format!("{id} serves {:?}: {:?}", after.label, after.health);
         breach(state, Invariant::AllOrNothing, what);
     }
 }

@@ -63,6 +63,9 @@ impl SabotagedTable {
             });
             record.job = None;
         }
+        if is(Sabotage::UnfitAreHandedOut) && of_a_step {
+            record.health = None;
+        }
         record
     }
 }
