@@ -1,5 +1,6 @@
 //! The world that Paddock's end-to-end tests run in, and the stories that they play there.
 
+pub mod anywhere;
 pub mod bench;
 pub mod binaries;
 pub mod clients;

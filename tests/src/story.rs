@@ -62,23 +62,53 @@ pub fn refresh_inputs(yard: &Yard, subnets: &str) -> Vec<(&'static str, String)>
     ]
 }
 
+/// Where the story is played.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// The world.
+    pub yard: &'a Yard,
+    /// The programs.
+    pub binaries: &'a Binaries,
+    /// The inputs of its refresh.
+    pub refresh: Vec<(&'static str, String)>,
+    /// The pool's name, if it is not that of the repository.
+    pub pool: Option<String>,
+}
+
+impl<'a> Stage<'a> {
+    /// A yard with these subnets.
+    pub fn new(yard: &'a Yard, binaries: &'a Binaries, subnets: &str) -> Self {
+        Self {
+            yard,
+            binaries,
+            refresh: refresh_inputs(yard, subnets),
+            pool: None,
+        }
+    }
+
+    /// The steps of a run.
+    pub fn run(&self, id: u64) -> Workflow<'a> {
+        let mut workflow = Workflow::new(self.yard, self.binaries, id);
+        let pool = self.pool.clone();
+        let pool = pool.map(|pool| ("INPUT_POOL-NAME".to_owned(), pool));
+        workflow.environment.extend(pool);
+        workflow
+    }
+}
+
 /// Plays the story on a fresh yard.
 ///
 /// # Errors
 ///
 /// When anything is not as it must be: the words say what, and the step's log is with them.
-pub async fn play(
-    yard: &Yard,
-    binaries: &Binaries,
-    subnets: &str,
-    teller: &mut dyn Teller,
-) -> Result<(), Wrong> {
-    let inputs = refresh_inputs(yard, subnets);
-    let inputs: Vec<(&str, &str)> = inputs
+pub async fn play(stage: &Stage<'_>, teller: &mut dyn Teller) -> Result<(), Wrong> {
+    let yard = stage.yard;
+    let inputs: Vec<(&str, &str)> = stage
+        .refresh
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
-    let scheduled = Workflow::new(yard, binaries, 1);
+    let scheduled = stage.run(1);
 
     teller.chapter("A scheduled workflow sets the pool up");
     let step = succeed(scheduled.step("refresh", &inputs).await?)?;
@@ -93,7 +123,7 @@ pub async fn play(
     teller.event("controller refresh again: nothing to do", Some(step.took));
 
     teller.chapter("Workflow 1001 needs two machines; the pool is empty");
-    let first = Workflow::new(yard, binaries, 1001);
+    let first = stage.run(1001);
     let cold = succeed(first.step("provision", &[("instance-count", "2")]).await?)?;
     must(counts(&cold) == (Some(0), Some(2)), || {
         format!("not two new machines:\n{}", cold.log)
@@ -114,7 +144,7 @@ pub async fn play(
     );
 
     teller.chapter("Workflow 1002 needs three; two are warm");
-    let second = Workflow::new(yard, binaries, 1002);
+    let second = stage.run(1002);
     let warm = succeed(second.step("provision", &[("instance-count", "3")]).await?)?;
     must(counts(&warm) == (Some(2), Some(1)), || {
         format!("not two warm and one new:\n{}", warm.log)

@@ -9,7 +9,7 @@ use std::{
 use proto::time::human;
 use tests::{
     binaries::Binaries,
-    story::{self, Teller},
+    story::{self, Stage, Teller},
     yard::{Settings, Yard, kill_world},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,8 +80,9 @@ async fn main() -> ExitCode {
         human(REGISTRATION)
     ));
     let world = yard.id().to_owned();
+    let stage = Stage::new(&yard, &binaries, "subnet-0a subnet-0b");
     let played = tokio::select! {
-        played = story::play(&yard, &binaries, "subnet-0a subnet-0b", &mut timeline) => played,
+        played = story::play(&stage, &mut timeline) => played,
         () = interrupted() => Err("interrupted".into()),
     };
     yard.stop().await;

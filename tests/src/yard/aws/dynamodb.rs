@@ -38,7 +38,7 @@ impl Dynamodb {
     ) -> io::Result<Self> {
         let database = Database::memory().map_err(|error| io::Error::other(error.to_string()))?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let forward = Forward::to(&format!("http://{}", listener.local_addr()?))?;
+        let forward = Forward::to(&format!("http://{}", listener.local_addr()?), None)?;
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             let stopped = shutdown.cancelled_owned();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_sqs::config::Credentials;
+
 use super::super::recorder::Recorder;
 use super::capacity::Capacity;
 
@@ -32,6 +34,11 @@ pub struct Settings {
     /// instances, instead of serving from here. The region and the account
     /// here must be those over there.
     pub upstream: Option<String>,
+    /// Whose requests the other stand-in gets; without them it gets the callers' own signatures,
+    /// which are good for this address alone.
+    pub upstream_credentials: Option<Credentials>,
+    /// Watch the instances of this pool alone: the other stand-in has more to do.
+    pub upstream_pool: Option<String>,
     /// Writes down what is said.
     pub recorder: Recorder,
 }
@@ -49,6 +56,8 @@ impl Default for Settings {
             instance_lag: Duration::ZERO,
             queue_disorder: None,
             upstream: None,
+            upstream_credentials: None,
+            upstream_pool: None,
             recorder: Recorder::default(),
         }
     }

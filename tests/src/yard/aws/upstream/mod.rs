@@ -22,7 +22,7 @@ use super::MachineEvent;
 use super::capacity::Capacities;
 use super::ec2::InstanceView;
 use super::form::Form;
-use super::forward::Forward;
+use super::forward::{Forward, Signer};
 use super::service::{Request, ec2_error};
 use super::settings::Settings;
 use client::{Client, Template};
@@ -33,6 +33,7 @@ pub(super) struct Upstream {
     client: Client,
     region: String,
     account: String,
+    pool: Option<String>,
     events: UnboundedSender<MachineEvent>,
     stopped: UnboundedSender<String>,
     stopping: Mutex<Option<UnboundedReceiver<String>>>,
@@ -69,13 +70,16 @@ impl Upstream {
         base: &str,
         events: UnboundedSender<MachineEvent>,
     ) -> io::Result<Self> {
-        let forward = Forward::to(base)?;
+        let credentials = settings.upstream_credentials.clone();
+        let signer = credentials.map(|credentials| Signer::new(credentials, &settings.region));
+        let forward = Forward::to(base, signer)?;
         let (stopped, stopping) = unbounded_channel();
         Ok(Self {
             client: Client::new(forward.clone(), &settings.region),
             forward,
             region: settings.region.clone(),
             account: settings.account.clone(),
+            pool: settings.upstream_pool.clone(),
             events,
             stopped,
             stopping: Mutex::new(Some(stopping)),

@@ -13,6 +13,9 @@ use super::Upstream;
 use super::client::{Instance, Template};
 use super::fleet::{TEMPLATE_TAG, VERSION_TAG};
 
+/// Which pool an instance belongs to.
+const POOL_TAG: &str = "paddock:pool";
+
 const POLL: Duration = Duration::from_millis(100);
 
 /// What the watcher knows of an instance.
@@ -53,9 +56,12 @@ impl Upstream {
     }
 
     async fn look(&self, known: &mut BTreeMap<String, Known>) {
-        let Some(instances) = self.client.instances().await else {
+        let Some(mut instances) = self.client.instances().await else {
             return;
         };
+        if let Some(pool) = &self.pool {
+            instances.retain(|one| one.tags().get(POOL_TAG) == Some(pool));
+        }
         let missing: Vec<String> = known
             .keys()
             .filter(|id| !instances.iter().any(|one| one.id == **id))
