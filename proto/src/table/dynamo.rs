@@ -45,6 +45,7 @@ const CONFIG: &str = "CONFIG";
 /// What an open provision record has for a state in the index.
 const OPEN_PROVISION: &str = "provision";
 const REFRESH: &str = "refresh";
+const RUN_PREFIX: &str = "RUN#";
 const CLASS_PREFIX: &str = "resource-class#";
 
 type Item = HashMap<String, AttributeValue>;
@@ -178,7 +179,11 @@ impl Table for DynamoTable {
                 values([(":state", state.to_string()), (":until", until.to_string())]),
             ),
         };
-        let mut records: Vec<InstanceRecord> = self.listed(operation, condition, values).await?;
+        let mut entries = self
+            .query(operation, condition, values, Some(INDEX))
+            .await?;
+        entries.retain(is_instance);
+        let mut records: Vec<InstanceRecord> = self.listed_items(operation, entries).await?;
         // The index lags behind: what has moved on meanwhile does not belong here any more.
         records.retain(|record| {
             record.state == state
@@ -224,11 +229,10 @@ impl Table for DynamoTable {
 
     async fn live(&self) -> Result<Live, TableError> {
         let operation = "list what is under way";
-        let (provisions, instances): (Vec<Item>, Vec<Item>) = self
-            .scan_index(operation)
-            .await?
-            .into_iter()
-            .partition(|item| text(item, "state") == Some(OPEN_PROVISION));
+        let entries = self.scan_index(operation).await?;
+        let (instances, others): (Vec<Item>, Vec<Item>) =
+            entries.into_iter().partition(is_instance);
+        let provisions = others.into_iter().filter(is_provision).collect();
         let (mut instances, mut provisions): (Vec<InstanceRecord>, Vec<ProvisionRecord>) = tokio::try_join!(
             self.listed_items(operation, instances),
             self.listed_items(operation, provisions),
@@ -335,6 +339,17 @@ fn text<'a>(item: &'a Item, attribute: &str) -> Option<&'a str> {
     item.get(attribute)?.as_s().ok().map(String::as_str)
 }
 
+/// A machine may write any item under its own ARN, and root on it may too: none but this one is
+/// its record.
+fn is_instance(entry: &Item) -> bool {
+    text(entry, "sk") == Some(INSTANCE)
+}
+
+/// No machine can write under such a key.
+fn is_provision(entry: &Item) -> bool {
+    text(entry, "pk").is_some_and(|pk| pk.starts_with(RUN_PREFIX))
+}
+
 fn run_key(run: &RunId) -> String {
-    format!("RUN#{run}")
+    format!("{RUN_PREFIX}{run}")
 }

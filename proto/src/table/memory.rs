@@ -145,7 +145,7 @@ impl Table for MemoryTable {
         let provisions = items.provisions.values();
         let mut live = Live {
             instances: instances
-                .filter(|record| record.state != State::Terminated)
+                .filter(|record| record.state != State::Terminated && record.threshold.is_some())
                 .cloned()
                 .collect(),
             provisions: provisions

@@ -273,19 +273,6 @@ impl DynamoTable {
         }
     }
 
-    /// The items that a query of the index lists, read from the table itself.
-    pub(super) async fn listed<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        condition: &str,
-        values: Item,
-    ) -> Result<Vec<T>, TableError> {
-        let entries = self
-            .query(operation, condition, values, Some(INDEX))
-            .await?;
-        self.listed_items(operation, entries).await
-    }
-
     /// The items of these entries of the index, read from the table itself.
     pub(super) async fn listed_items<T: DeserializeOwned>(
         &self,
