@@ -294,12 +294,16 @@ pub enum Stray {
     NoRecord,
     /// That it is terminated, which it is not.
     Terminated,
+    /// No threshold, which each live record has: somebody on the machine took it away, so that it
+    /// would never end.
+    Endless,
 }
 
 impl fmt::Display for Stray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoRecord => "no record",
+            Self::Endless => "its record has no threshold, which Paddock always writes",
             Self::Terminated => "its record says terminated, EC2 shows it alive",
         })
     }

@@ -193,14 +193,19 @@ fn strays(
             let because = match observed
                 .unlisted
                 .get(&machine.id)
-                .map(|record| record.state)
+                .map(|record| (record.state, record.threshold))
             {
                 None if now.since(machine.launched_at) > GRACE => Stray::NoRecord,
-                Some(State::Terminated) => Stray::Terminated,
-                // Too young to tell, or its record is live and the index lags behind.
-                None | Some(State::Created | State::Idle | State::Claimed | State::Running) => {
-                    return None;
+                Some((State::Terminated, _)) => Stray::Terminated,
+                Some((State::Created | State::Idle | State::Claimed | State::Running, None)) => {
+                    Stray::Endless
                 }
+                // Too young to tell, or its record is live and the index lags behind.
+                None
+                | Some((
+                    State::Created | State::Idle | State::Claimed | State::Running,
+                    Some(_),
+                )) => return None,
             };
             Some(Step::TerminateStray {
                 id: machine.id.clone(),

@@ -114,6 +114,23 @@ async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
 }
 
 #[tokio::test]
+async fn a_machine_that_took_its_threshold_away_ends_all_the_same() {
+    let scene = Scene::made().await;
+    // Root on it can write its own row; without a threshold the index does not list it.
+    scene
+        .instance(1, State::Running, |record| record.threshold = None)
+        .await;
+    assert_eq!(
+        scene.settles().await,
+        [Step::TerminateStray {
+            id: id(1),
+            because: Stray::Endless
+        }]
+    );
+    assert!(!scene.is_alive(1));
+}
+
+#[tokio::test]
 async fn a_record_that_changed_since_the_look_is_not_closed() {
     let scene = Scene::made().await;
     scene.instance(1, State::Running, |_| ()).await;
