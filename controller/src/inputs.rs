@@ -3,10 +3,13 @@
 //! Everything is text here; [`crate::settings`] says what is allowed.
 
 mod help;
+mod operate;
 
 use std::ffi::OsString;
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use self::operate::{AgentStatusInputs, DestroyInputs, DoctorInputs, StatusInputs};
 
 /// Warm EC2 runners for GitHub Actions, without a server to operate.
 #[derive(Debug, Parser)]
@@ -259,73 +262,6 @@ pub struct ReleaseInputs {
     /// Print one JSON object on stdout, and the log on stderr.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What agent-status takes.
-#[derive(Debug, Default, Args)]
-pub struct AgentStatusInputs {
-    /// What every mode takes.
-    #[command(flatten)]
-    pub common: CommonInputs,
-    /// Ask these machines alone, `i-…`, separated by spaces or commas [default: all of the pool].
-    #[arg(long)]
-    pub instance: Option<String>,
-}
-
-/// What status takes.
-#[derive(Debug, Default, Args)]
-pub struct StatusInputs {
-    /// What every mode takes.
-    #[command(flatten)]
-    pub common: CommonInputs,
-    /// USD an hour by type and usage class: a file with
-    /// {"m6i.large": {"on-demand": 0.096, "spot": 0.035}, …} [default: no costs].
-    #[arg(long)]
-    pub price_file: Option<String>,
-    /// Look again every two seconds, until Ctrl-C.
-    #[arg(long)]
-    pub watch: bool,
-    /// Print JSON: one object for each look.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What doctor takes.
-#[derive(Debug, Default, Args)]
-pub struct DoctorInputs {
-    /// What every mode takes.
-    #[command(flatten)]
-    pub common: CommonInputs,
-    /// How to reach GitHub; without a login it is not looked at.
-    #[command(flatten)]
-    pub github: GithubInputs,
-    /// ARN of the role whose permissions are asked for [default: that of the credentials].
-    #[arg(long)]
-    pub role: Option<String>,
-    /// The commands that it has to be allowed: some of refresh, provision and release
-    /// [default: refresh].
-    #[arg(long)]
-    pub commands: Option<String>,
-}
-
-/// What destroy takes.
-#[derive(Debug, Default, Args)]
-pub struct DestroyInputs {
-    /// What every mode takes.
-    #[command(flatten)]
-    pub common: CommonInputs,
-    /// How to reach GitHub; without a login its runners are left, and it forgets them in time.
-    #[command(flatten)]
-    pub github: GithubInputs,
-    /// Do not ask.
-    #[arg(long)]
-    pub yes: bool,
-    /// Also when machines are in use: their jobs fail.
-    #[arg(long)]
-    pub force: bool,
-    /// Show what would be taken down, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 impl Inputs {
