@@ -16,6 +16,7 @@ use crate::{
     files::FileError,
     folder, home,
     host::Machinery,
+    keyring::{self, KeysLeft},
     later, manifest, mounts,
     runner::{self, RunnerError},
 };
@@ -30,6 +31,8 @@ const SHARED: [&str; 6] = [
     "/var/crash",
 ];
 const IPCRM_WITHIN: Duration = Duration::from_secs(10);
+/// The kernel lets go of keys on its own time.
+const KEYS_WITHIN: Duration = Duration::from_secs(10);
 /// How long to look through all files may take: some millions, from a disk that is not slow. The
 /// controller waits twice as long, so it hears why.
 const FILES_WITHIN: Duration = Duration::from_mins(1);
@@ -43,6 +46,8 @@ pub(crate) enum CleanError {
     ComesBack,
     #[error("the runner program in {0} is not what it was at boot: a job changed it")]
     Changed(String),
+    #[error(transparent)]
+    Keys(#[from] KeysLeft),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -63,8 +68,9 @@ const ROUNDS: u32 = 3;
 
 /// Removes what the last run left. The listener must have ended.
 ///
-/// Processes, and what starts some later, go first: they could write anew what is removed. Containers and what all users
-/// share are only touched when jobs have a user of their own, that is, when the machine is theirs.
+/// Processes, and what starts some later, go first: they could write anew what is removed.
+/// Containers and what all users share are only touched when jobs have a user of their own, that
+/// is, when the machine is theirs.
 pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
     let account = host.account().map_err(RunnerError::from)?;
     let belongings = host.belongings(&account);
@@ -86,6 +92,9 @@ pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
         for _ in 0..ROUNDS {
             host.cage().forget();
             files(&host, &account)?;
+            if let Some(person) = account.person() {
+                keyring::forget(person, KEYS_WITHIN)?;
+            }
             if !runner::end(&account, &belongings, None)? {
                 return Ok(());
             }

@@ -15,7 +15,7 @@ use nix::{
 use proto::time::human;
 use tokio::process::Command;
 
-use crate::{files::private, process::Own};
+use crate::{files::private, keyring, process::Own};
 
 /// Lines of output that are kept of a program that failed.
 const LINES_KEPT: usize = 40;
@@ -97,13 +97,12 @@ pub(crate) async fn run_and_tell(
         source,
     };
     let output = private(log).map_err(start)?;
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(output.try_clone().map_err(start)?)
         .stderr(output)
-        .process_group(0)
-        .spawn()
-        .map_err(start)?;
+        .process_group(0);
+    let mut child = keyring::spawn(&mut command).map_err(start)?;
     let own = Own::child(child.id());
     let mut group = Group(own.pid(), own);
     if let Some(pid) = group.0 {

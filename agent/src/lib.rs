@@ -36,6 +36,7 @@ mod hooks;
 pub mod host;
 pub mod imds;
 mod journal;
+mod keyring;
 mod later;
 mod lines;
 mod listen;

@@ -22,6 +22,7 @@ use crate::{
     files::private,
     hooks,
     host::Machinery,
+    keyring,
     listener::Follow,
     machine::{Event, ListenerId, Said},
     ports::chain,
@@ -140,15 +141,16 @@ fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
         Ok((file.try_clone()?, file))
     };
     let (out, err) = open().map_err(|error| format!("{}: {error}", log.display()))?;
-    host.caged_runner_command(&account)
+    let mut command = host.caged_runner_command(&account);
+    command
         .arg("run")
         .env(DEPRECATED, "1")
         .envs(before.map(|script| (BEFORE_JOB, script)))
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)
-        .process_group(0)
-        .spawn()
+        .process_group(0);
+    keyring::spawn(&mut command)
         .map_err(|error| format!("{}: {error}", host.listener_program().display()))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     command::{CommandError, run_to_end},
     files::{self, FileError},
     host::Machinery,
-    later,
+    keyring, later,
     machine::{ListenerId, Tenant},
     manifest,
     process::{Belongings, Own},
@@ -77,7 +77,7 @@ pub(crate) async fn version(host: &Machinery) -> Result<String, RunnerError> {
         .kill_on_drop(true);
     let what = "the runner program's --version";
     let failed = |source| RunnerError::Version { what, source };
-    let child = command.spawn().map_err(failed)?;
+    let child = keyring::spawn(&mut command).map_err(failed)?;
     let _own = Own::child(child.id());
     let output = tokio::time::timeout(LOCAL_WITHIN, child.wait_with_output())
         .await

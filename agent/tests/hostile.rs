@@ -83,8 +83,27 @@ const LOOK: &str = r#"
   cat ~/.bashrc
   echo "processes: $(ps -o args= -u "$(id -u)" | grep -cE '^sleep 6|[/]unreadable 600')"
   echo "memory: $(awk -v user="$(id -u)" '$8 == user' /proc/sysvipc/shm | wc -l)"
+  awk -v user="$(id -u)" '$6 == user { print $8, $9 }' /proc/keys | sort
 } >~/../shared/look 2>&1
 mv ~/../shared/look ~/../seen/"$1"
+"#;
+
+/// The numbers of two system calls: `add_key` and `keyctl`.
+const CALLS: [&str; 2] = if cfg!(target_arch = "x86_64") {
+    ["248", "250"]
+} else {
+    ["217", "219"]
+};
+
+/// Leaves a key in the keyring of its session, of its user, of its user's sessions, and in the one
+/// that outlives the user's last process.
+const KEYS: &str = r#"
+    my ($type, $secret) = ("user", "secret");
+    my $persistent = syscall(KEYCTL, 22, -1, -1);
+    for my $ring (-3, -4, -5, $persistent) {
+        my $name = "left-in-$ring";
+        syscall(ADD_KEY, $type, $name, $secret, 6, $ring) >= 0 or die "$ring: $!";
+    }
 "#;
 
 /// Does what it can to stay, and notes what it could not.
@@ -104,6 +123,7 @@ chmod 777 ~
 mkdir -p /tmp/$(id -un)/deep
 for folder in /tmp /var/tmp /dev/shm "$HOME/../shared"; do echo left >"$folder/left-by-$(id -un)"; done
 ipcmk -M 4096
+[ ! -e /proc/keys ] || perl -e "$KEYS" || echo no keys
 until [ "$(ps -o args= -u "$(id -u)" | grep -cE '^sleep 6|[/]unreadable 600')" = 3 ]; do sleep 0.01; done
 ln -s / "$HOME/../runner/link"
 (echo ACTIONS_RUNNER_INPUT_LOCAL=true >"$runner/.env") 2>/dev/null && could 'steer the runner'
@@ -278,7 +298,10 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
         ),
         Spool::new("/var/lib/systemd/linger", &someone.0.name, &someone),
     ];
-    let hostile = format!("{HOSTILE}\nset look\n{LOOK}\necho >~/../seen/hostile");
+    let keys = KEYS
+        .replace("ADD_KEY", CALLS[0])
+        .replace("KEYCTL", CALLS[1]);
+    let hostile = format!("KEYS='{keys}'\n{HOSTILE}\nset look\n{LOOK}\necho >~/../seen/hostile");
     let hostile = serve(&life, "72", &hostile, "hostile").await;
     for sign in [
         "left-by-",
@@ -293,6 +316,16 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
             hostile["look"]
         );
     }
+    // Four keys, and the keyrings that had to be made for them.
+    let keys = hostile["look"].matches("user left-in").count();
+    assert_eq!(
+        keys,
+        if Path::new("/proc/keys").exists() {
+            4
+        } else {
+            0
+        }
+    );
     life.until("clean", |r| r.says(Signal::RemoveRegOk)).await;
     for spool in spools {
         assert!(!spool.0.exists(), "{}", spool.0.display());
