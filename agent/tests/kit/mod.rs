@@ -18,7 +18,12 @@ use proto::{
     table::{Outcome, Table, memory::MemoryTable},
     time::{Clock, SystemClock},
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// How long anything may take here: these tests clean the computer they run on, which may be busy
 /// and have very many files.
@@ -64,6 +69,9 @@ impl Life {
     pub(crate) fn new(runner: &str) -> Self {
         // Fails when there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // As the agent's program does. Else the runner would inherit that SIGINT is ignored where
+        // these tests run in the background of a shell, and not stop when asked to.
+        drop(signal(SignalKind::interrupt()).unwrap());
         let folder = tempfile::tempdir().unwrap();
         // Nobody else's: what the agent does to its machine's processes is done by this name.
         let id = std::process::id();
