@@ -144,6 +144,8 @@ impl Machinery {
 #[async_trait]
 impl Host for Machinery {
     async fn boot(&self, config: &AgentConfig) -> Result<String, Cause> {
+        // Without it the agent could neither run a tenant nor find it again.
+        make_private(&self.state_dir)?;
         fence::close(self).await.map_err(|error| chain(&error))?;
         boot::boot(self, config)
             .await

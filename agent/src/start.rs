@@ -30,9 +30,17 @@ pub async fn start(
     started: Instant,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Cause> {
-    make_private(&settings.state_dir)?;
     // Closed, and so unlocked, with this process; what it starts does not inherit it.
-    let _lock = lock(&settings.state_dir)?;
+    let _lock = match lock(&settings.state_dir) {
+        Ok(lock) => Some(lock),
+        Err(NotLocked::Another(cause)) => return Err(cause),
+        // Boot reports it, and then the machine ends. To give up here would leave it to run for
+        // ever; a job that an earlier agent began goes on.
+        Err(NotLocked::Folder(cause)) => {
+            tracing::error!("the agent cannot keep its state: {cause}");
+            None
+        }
+    };
     let status = StatusFile::of(&settings.state_dir);
     supervisor::ready();
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
@@ -81,13 +89,25 @@ pub async fn start(
     Ok(())
 }
 
-/// Two agents with one state folder would fight over one runner.
-fn lock(state_dir: &Path) -> Result<Flock<File>, Cause> {
+/// The state folder is not this agent's.
+#[derive(Debug)]
+enum NotLocked {
+    /// Two agents with one state folder would fight over one runner.
+    Another(Cause),
+    /// It cannot be made or written to.
+    Folder(Cause),
+}
+
+/// Makes the state folder and takes it.
+fn lock(state_dir: &Path) -> Result<Flock<File>, NotLocked> {
+    make_private(state_dir).map_err(NotLocked::Folder)?;
     let path = state_dir.join("lock");
-    let file = File::create(&path).map_err(|error| chain(&FileError::of("make", &path)(error)))?;
+    let file = File::create(&path)
+        .map_err(|error| NotLocked::Folder(chain(&FileError::of("make", &path)(error))))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
         let folder = state_dir.display();
-        format!("another agent runs with the state folder {folder}: {error}")
+        let cause = format!("another agent runs with the state folder {folder}: {error}");
+        NotLocked::Another(cause)
     })
 }
 
@@ -100,7 +120,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
         let error = lock(folder.path()).unwrap_err();
-        assert!(error.contains("another agent"), "{error}");
+        assert!(
+            matches!(&error, NotLocked::Another(cause) if cause.contains("another agent")),
+            "{error:?}"
+        );
         drop(first);
         lock(folder.path()).unwrap();
     }

@@ -70,6 +70,28 @@ async fn each_defect_of_the_user_data_is_named_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_keep_its_state_says_so_and_takes_no_tenant() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let mut machine = Lone::of(&pool, |_, _| {}).await;
+    std::fs::write(machine.path("state"), "no folder").expect("written");
+    machine.start(&[]);
+    let told = machine
+        .until_record(&pool, "a report", |record| record.report.is_some())
+        .await;
+    // It goes on, for otherwise nothing would end the machine.
+    machine
+        .until_record(&pool, "a later beat", |record| {
+            record.heartbeat > told.heartbeat
+        })
+        .await;
+    pool.yard.stop().await;
+    let report = told.report.expect("a report");
+    let detail = report.detail.unwrap_or_default();
+    assert_eq!(report.signal, Signal::Failed, "{detail}");
+    assert!(detail.contains("cannot make the folder"), "{detail}");
+}
+
 /// What a machine reports whose configuration is `change`d.
 async fn reported(change: impl FnOnce(&mut AgentConfig)) -> (Signal, String) {
     let pool = Pool::new(Duration::ZERO).await;
