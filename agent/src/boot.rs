@@ -6,8 +6,13 @@ mod script;
 use proto::agent_config::AgentConfig;
 
 use crate::{
-    command::CommandError, fetch::FetchError, files::FileError, host::Machinery, manifest,
-    runner::RunnerError, saved,
+    command::CommandError,
+    fetch::FetchError,
+    files::{FileError, aside},
+    host::Machinery,
+    manifest,
+    runner::RunnerError,
+    saved,
 };
 
 /// The machine cannot be used.
@@ -31,6 +36,8 @@ pub(crate) enum BootError {
     NoRunner(String),
     #[error("the pool's configuration has no runner program for this machine's architecture, {0}")]
     NoDownload(&'static str),
+    #[error("boot was broken off")]
+    Broken(#[from] tokio::task::JoinError),
     #[error("the runner program that was fetched has version {found}, and the pool wants {wanted}")]
     WrongVersion { found: String, wanted: String },
 }
@@ -41,7 +48,7 @@ pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<Strin
     let occupied = saved::is_occupied(host);
     let warm = async {
         if !occupied {
-            program::protect(host)?;
+            protect(host).await?;
             program::warm_up(host).await;
         }
         Ok(())
@@ -50,11 +57,17 @@ pub(crate) async fn boot(host: &Machinery, config: &AgentConfig) -> Result<Strin
     tokio::try_join!(script::once(host, config), warm)?;
     let version = program::find(host, config, occupied).await?;
     if !occupied {
-        program::protect(host)?;
+        protect(host).await?;
         program::warm_up(host).await;
-        manifest::note(host)?;
+        let host = host.clone();
+        aside(move || manifest::note(&host).map_err(BootError::File)).await?;
     }
     Ok(version)
+}
+
+async fn protect(host: &Machinery) -> Result<(), BootError> {
+    let host = host.clone();
+    aside(move || program::protect(&host)).await
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
     account::{Account, Person},
     command::{CommandError, run_to_end},
     docker,
-    files::FileError,
+    files::{FileError, aside},
     folder, home,
     host::Machinery,
     keyring::{self, KeysLeft},
@@ -74,21 +74,23 @@ const ROUNDS: u32 = 3;
 pub(crate) async fn clean(host: &Machinery) -> Result<(), CleanError> {
     let account = host.account().map_err(RunnerError::from)?;
     let belongings = host.belongings(&account);
-    blocking({
-        let (account, belongings) = (account.clone(), belongings.clone());
-        move || Ok(runner::end(&account, &belongings, None).map(drop)?)
+    aside({
+        let (host, account, belongings) = (host.clone(), account.clone(), belongings.clone());
+        move || {
+            runner::end(&account, &belongings, None)?;
+            runner::forget(&host).map_err(CleanError::File)
+        }
     })
     .await?;
-    runner::forget(host)?;
     if let Some(person) = account.person() {
         docker::clean(host).await?;
         // What containers held back may be free now.
         let (account, belongings) = (account.clone(), belongings.clone());
-        blocking(move || Ok(runner::end(&account, &belongings, None).map(drop)?)).await?;
+        aside(move || runner::end(&account, &belongings, None)).await?;
         free(host, person).await?;
     }
     let host = host.clone();
-    in_time(blocking(move || {
+    in_time(aside(move || {
         for _ in 0..ROUNDS {
             host.cage().forget();
             files(&host, &account)?;
@@ -109,12 +111,6 @@ async fn in_time(work: impl Future<Output = Result<(), CleanError>>) -> Result<(
     tokio::time::timeout(FILES_WITHIN, work)
         .await
         .unwrap_or(Err(CleanError::Overdue))
-}
-
-async fn blocking(
-    work: impl FnOnce() -> Result<(), CleanError> + Send + 'static,
-) -> Result<(), CleanError> {
-    tokio::task::spawn_blocking(work).await?
 }
 
 /// Frees what the kernel keeps of a user.

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use self::download::Download;
 use crate::{
     command::{CommandError, run_to_end},
-    files::{FileError, remove},
+    files::{FileError, aside, remove},
     host::Machinery,
 };
 
@@ -63,9 +63,15 @@ pub(crate) async fn runner(
         .await
         .map_err(|_| FetchError::Overdue { url: url.clone() })??;
     // Unpacked beside its place and then moved there: it is whole or not there.
-    let new = host.runner_dir.with_extension("new");
-    remove(&new)?;
-    fs::create_dir_all(&new).map_err(FileError::of("make the folder", &new))?;
+    let new = aside({
+        let new = host.runner_dir.with_extension("new");
+        move || -> Result<_, FetchError> {
+            remove(&new)?;
+            fs::create_dir_all(&new).map_err(FileError::of("make the folder", &new))?;
+            Ok(new)
+        }
+    })
+    .await?;
     let mut tar = Command::new("tar");
     tar.args(["--no-same-owner", "-xzf"])
         .arg(&archive)
@@ -78,8 +84,11 @@ pub(crate) async fn runner(
         UNPACK_WITHIN,
     )
     .await?;
-    remove(&host.runner_dir)?;
-    fs::rename(&new, &host.runner_dir).map_err(FileError::of("move into place", &new))?;
-    remove(&archive)?;
-    Ok(())
+    let place = host.runner_dir.clone();
+    aside(move || {
+        remove(&place)?;
+        fs::rename(&new, &place).map_err(FileError::of("move into place", &new))?;
+        Ok(remove(&archive)?)
+    })
+    .await
 }

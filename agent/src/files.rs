@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::JoinError;
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,22 @@ impl FileError {
     pub(crate) fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
+}
+
+/// Does on a thread of its own what may take long, for jobs leave many files and disks are slow:
+/// beats and deadlines go on meanwhile.
+///
+/// # Errors
+///
+/// Those of the work; that it panicked.
+pub(crate) async fn aside<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<JoinError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// Writes a JSON file: a reader sees the old text or the new one.

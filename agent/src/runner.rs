@@ -8,7 +8,7 @@ use crate::{
     account::{Account, NoAccount},
     apart::Apart,
     command::{CommandError, run_to_end},
-    files::{self, FileError},
+    files::{self, FileError, aside},
     host::Machinery,
     keyring, later,
     machine::{ListenerId, Tenant},
@@ -117,7 +117,7 @@ pub(crate) async fn purge(
     listener: Option<ListenerId>,
 ) -> Result<(), RunnerError> {
     let host = host.clone();
-    tokio::task::spawn_blocking(move || {
+    aside(move || {
         let account = host.account()?;
         let belongings = host.belongings(&account);
         if listener.is_some_and(|listener| belongings.works(listener)) {
@@ -129,7 +129,7 @@ pub(crate) async fn purge(
         }
         Ok(())
     })
-    .await?
+    .await
 }
 
 /// Ends what jobs do now and wanted done later; answers whether there was anything. Blocks.
@@ -154,7 +154,8 @@ pub(crate) async fn configure(
     within: Duration,
 ) -> Result<(), RunnerError> {
     purge(host, None).await?;
-    forget(host)?;
+    let place = host.clone();
+    aside(move || forget(&place).map_err(RunnerError::File)).await?;
     let mut command = host.runner_command(&host.account()?);
     command
         .args(["configure", "--unattended", "--url", url])
@@ -184,7 +185,7 @@ pub(crate) async fn remove(
     let account = host.account()?;
     let place = host.clone();
     let (mut command, _apart) = if account.person().is_some() {
-        let apart = tokio::task::spawn_blocking(move || Apart::make(&place)).await??;
+        let apart = aside(move || Apart::make(&place).map_err(RunnerError::File)).await?;
         (host.marked(apart.command()), Some(apart))
     } else {
         registration::put_back(host, &host.runner_dir)?;
