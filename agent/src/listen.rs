@@ -24,7 +24,7 @@ use crate::{
     host::Machinery,
     keyring,
     listener::Follow,
-    machine::{Event, ListenerId, Said},
+    machine::{Ending, Event, ListenerId, Said},
     ports::chain,
     process::{self, Own},
     runner,
@@ -63,8 +63,7 @@ pub(crate) async fn listen(host: &Machinery, run: u64, events: &UnboundedSender<
     let mut child = match started {
         Ok(child) => child,
         Err(cause) => {
-            let text = format!("the listener cannot be started: {cause}");
-            return tell(events, Event::ListenerEnded(run, Some(-1), text));
+            return tell(events, Event::ListenerEnded(run, Ending::NotStarted, cause));
         }
     };
     let own = Own::child(child.id());
@@ -88,7 +87,8 @@ pub(crate) async fn listen(host: &Machinery, run: u64, events: &UnboundedSender<
     if code.is_some_and(|code| UPDATING.contains(&code)) {
         await_update(host).await;
     }
-    tell(events, Event::ListenerEnded(run, code, tail(&log)));
+    let how = code.map_or(Ending::Unknown, Ending::Code);
+    tell(events, Event::ListenerEnded(run, how, tail(&log)));
 }
 
 /// Follows a listener that an earlier agent started. Its exit code is not to be had.
@@ -110,7 +110,10 @@ pub(crate) async fn adopt(
         tokio::time::sleep(follow.pause()).await;
     }
     follow.news();
-    tell(events, Event::ListenerEnded(run, None, tail(&log)));
+    tell(
+        events,
+        Event::ListenerEnded(run, Ending::Unknown, tail(&log)),
+    );
 }
 
 /// An update, which is switched off but may be forced, goes on without the listener.

@@ -152,7 +152,6 @@ impl Snapshot {
                 let _ = writeln!(text, "{name:<11} {value}");
             }
         };
-        let dynamic = |value: &Option<String>| value.clone();
         let instance = self.instance.as_ref().map(|arn| arn.id().to_string());
         let threshold = self.threshold.map(|threshold| {
             if threshold > now {
@@ -181,9 +180,9 @@ impl Snapshot {
         );
         let fields = [
             ("instance", instance),
-            ("pool", dynamic(&self.pool)),
+            ("pool", self.pool.clone()),
             ("state", self.state.map(|state| state.to_string())),
-            ("label", dynamic(&self.label)),
+            ("label", self.label.clone()),
             ("generation", self.generation.map(|g| g.to_string())),
             ("threshold", threshold),
             ("phase", Some(self.phase.clone())),

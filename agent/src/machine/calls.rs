@@ -55,7 +55,8 @@ impl Machine {
                 self.calls.failures += 1;
                 let factor = 1 << self.calls.failures.min(6);
                 let longest = seconds(self.config.times.heartbeat).max(FIRST_PAUSE);
-                self.calls.pause_until = now.mono + (FIRST_PAUSE * factor / 2).min(longest);
+                let pause = (FIRST_PAUSE * factor / 2).min(longest);
+                self.calls.pause_until = now.mono + self.about(pause, self.calls.failures);
                 if matches!(kind, Some(Kind::Beat { .. })) {
                     self.calls.next_beat = self.calls.pause_until;
                 }

@@ -37,11 +37,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const TOKEN_ADVICE: &str = "if GitHub refused the registration token, it has expired: `controller \
                             refresh` obtains a new one";
 
-pub(super) fn pause(tries: u32) -> Duration {
-    (FIRST_PAUSE * (1 << tries.clamp(1, 5)) / 2).min(LONGEST_PAUSE)
-}
-
 impl Machine {
+    /// The pause after so many tries.
+    pub(super) fn pause(&self, tries: u32) -> Duration {
+        let pause = (FIRST_PAUSE * (1 << tries.clamp(1, 5)) / 2).min(LONGEST_PAUSE);
+        self.about(pause, tries)
+    }
+
     /// Whether the record's tenant is the one that the runner is for; none while that is unknown.
     ///
     /// The generation alone tells: it grows with every change of the label.
@@ -191,7 +193,7 @@ impl Machine {
                 };
             }
             Err(cause) => {
-                let until = now.mono + pause(self.tenancy.tries);
+                let until = now.mono + self.pause(self.tenancy.tries);
                 if self.tenancy.tries >= CONFIGURE_TRIES || until >= self.tenancy.deadline {
                     let cause = format!("{cause}\n{TOKEN_ADVICE}");
                     self.registration_failed(cause, now);
@@ -258,7 +260,7 @@ impl Machine {
             Err(cause) if self.tenancy.tries >= REMOVE_TRIES => self.stuck(cause, now),
             Err(cause) => {
                 self.note(now, &format!("cannot deregister, trying again: {cause}"));
-                let until = now.mono + pause(self.tenancy.tries);
+                let until = now.mono + self.pause(self.tenancy.tries);
                 self.tenancy.phase = Phase::RemovePaused { until };
             }
         }

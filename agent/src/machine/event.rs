@@ -89,6 +89,17 @@ pub enum Said {
     JobEnded,
 }
 
+/// How the listener ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It could not be started; why, stands in place of its last lines.
+    NotStarted,
+    /// With this exit code.
+    Code(i32),
+    /// By a signal, or unseen: it was started by an agent before this one.
+    Unknown,
+}
+
 /// What EC2 announces of the machine's end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notices {
@@ -145,8 +156,8 @@ pub enum Event {
     ListenerStarted(u64, ListenerId),
     /// The listener said something; its output is understood up to this offset.
     ListenerSaid(u64, Said, u64),
-    /// The listener ended, with this exit code (none: by a signal) and these last lines.
-    ListenerEnded(u64, Option<i32>, String),
+    /// The listener ended, in this way and with these last lines.
+    ListenerEnded(u64, Ending, String),
     /// `remove` ended.
     Removed(Result<(), String>),
     /// The listener is stopped and the machine is clean, or not.

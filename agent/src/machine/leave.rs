@@ -41,6 +41,13 @@ impl Leaving {
             Step::Off { at } => at,
         }
     }
+
+    fn off(&mut self, now: Now) -> Effect {
+        self.step = Step::Off {
+            at: now.mono + OFF_AGAIN,
+        };
+        Effect::PowerOff(self.reason.clone())
+    }
 }
 
 impl Machine {
@@ -197,14 +204,5 @@ impl Machine {
         } else {
             leaving.step = Step::Off { at: now.mono };
         }
-    }
-}
-
-impl Leaving {
-    fn off(&mut self, now: Now) -> Effect {
-        self.step = Step::Off {
-            at: now.mono + OFF_AGAIN,
-        };
-        Effect::PowerOff(self.reason.clone())
     }
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use proto::instance::Job;
 
 use super::{
-    Machine, Now, Said,
-    drive::pause,
-    seconds,
+    Ending, Machine, Now, Said, seconds,
     tenancy::{Next, Phase},
     text,
 };
@@ -51,7 +49,7 @@ impl Machine {
     }
 
     /// The listener ended.
-    pub(super) fn listener_ended(&mut self, run: u64, code: Option<i32>, tail: &str, now: Now) {
+    pub(super) fn listener_ended(&mut self, run: u64, how: Ending, tail: &str, now: Now) {
         if run != self.tenancy.run {
             return;
         }
@@ -62,26 +60,29 @@ impl Machine {
         {
             return;
         }
-        if self.config.jobs.ephemeral && self.tenancy.worked && matches!(code, Some(0) | None) {
+        if self.config.jobs.ephemeral
+            && self.tenancy.worked
+            && matches!(how, Ending::Code(0) | Ending::Unknown)
+        {
             tracing::info!("the runner did its one job: registering anew");
             return self.register_anew(now.mono, now);
         }
-        let cause = format!("{}\n{tail}", self.ending(code));
+        let cause = self.ending(how, tail);
         self.tenancy.comebacks += 1;
-        let next = match code {
+        let next = match how {
             // GitHub deleted the registration, or never had it.
-            Some(0 | 1) => Next::Configure,
+            Ending::Code(0 | 1) => Next::Configure,
             // Trouble at GitHub; an update, which is over by now; a kill.
-            Some(2..=4) | None => Next::Listen,
-            // Session conflict, version too old, or unknown: trying again is no help.
-            Some(_) => return self.registration_failed(cause, now),
+            Ending::Code(2..=4) | Ending::Unknown => Next::Listen,
+            // Session conflict, version too old, or not known: trying again is no help.
+            Ending::Code(_) | Ending::NotStarted => return self.registration_failed(cause, now),
         };
         // Trouble at GitHub passes, however long it takes.
-        if self.tenancy.comebacks > COMEBACKS && code != Some(2) {
+        if self.tenancy.comebacks > COMEBACKS && how != Ending::Code(2) {
             return self.registration_failed(cause, now);
         }
         self.note(now, &format!("{cause}; bringing it back"));
-        let until = now.mono + pause(self.tenancy.comebacks);
+        let until = now.mono + self.pause(self.tenancy.comebacks);
         if next == Next::Configure {
             return self.register_anew(until, now);
         }
@@ -89,20 +90,22 @@ impl Machine {
         self.tenancy.phase = Phase::Paused { until, next };
     }
 
-    /// How the listener ended, by its exit code.
-    fn ending(&self, code: Option<i32>) -> String {
+    /// How the listener ended, and its last lines.
+    fn ending(&self, how: Ending, tail: &str) -> String {
         let version = self.version().unwrap_or("unknown");
-        match code {
-            None => "the listener ended with a signal".to_owned(),
-            Some(5) => "the listener ended with exit code 5: another listener holds this runner's \
-                        session at GitHub"
+        let meaning = match how {
+            Ending::NotStarted => return format!("the listener cannot be started: {tail}"),
+            Ending::Unknown => "the listener ended by a signal, or unseen".to_owned(),
+            Ending::Code(5) => "the listener ended with exit code 5: another listener holds this \
+                                runner's session at GitHub"
                 .to_owned(),
-            Some(7) => format!(
+            Ending::Code(7) => format!(
                 "runner version too old: GitHub gives no jobs to {version} any more (exit code 7); \
                  let the pool have a newer one with actions-runner-version, or bake an image"
             ),
-            Some(code) => format!("the listener ended with exit code {code}"),
-        }
+            Ending::Code(code) => format!("the listener ended with exit code {code}"),
+        };
+        format!("{meaning}\n{tail}")
     }
 
     /// From the beginning, with a registration of its own.

@@ -21,7 +21,7 @@ use proto::{
     time::Time,
 };
 
-use super::{Answer, Boot, Call, Effect, Event, ListenerId, Machine, Now, Said, Vitals};
+use super::{Answer, Boot, Call, Effect, Ending, Event, ListenerId, Machine, Now, Said, Vitals};
 
 const ARN: &str = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0";
 const LISTENER: ListenerId = ListenerId {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent::{
-    machine::{Ages, Event, ListenerId, Said, Saved, Tenant, Vitals},
+    machine::{Ages, Ending, Event, ListenerId, Said, Saved, Tenant, Vitals},
     ports::{Cause, Host},
 };
 use async_trait::async_trait;
@@ -75,7 +75,7 @@ impl SimHost {
             self.process.live().await;
             // Nobody hears it when the agent is gone.
             let Some((lines, ended, news)) = heard else {
-                let _ = events.send(Event::ListenerEnded(run, None, String::new()));
+                let _ = events.send(Event::ListenerEnded(run, Ending::Unknown, String::new()));
                 return;
             };
             for said in lines {
@@ -83,7 +83,8 @@ impl SimHost {
                 let _ = events.send(Event::ListenerSaid(run, said, next as u64));
             }
             if let Some(Ended(code)) = ended {
-                let _ = events.send(Event::ListenerEnded(run, code, "it ended".to_owned()));
+                let how = code.map_or(Ending::Unknown, Ending::Code);
+                let _ = events.send(Event::ListenerEnded(run, how, "it ended".to_owned()));
                 return;
             }
             news.notified().await;

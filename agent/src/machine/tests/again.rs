@@ -118,7 +118,7 @@ fn a_listener_whose_file_is_lost_keeps_its_registration() {
     story.happen(Event::Booted(Ok("2.336.0".into())));
     story.pass(90.0);
     assert_eq!(story.machine.phase(), "listening");
-    story.happen(Event::ListenerEnded(0, Some(1), String::new()));
+    story.happen(Event::ListenerEnded(0, Ending::Code(1), String::new()));
     story.record.as_mut().unwrap().token = Some(Secret::new("register"));
     story.pass(1.0);
     let Some(Effect::Configure { tenant, .. }) = story.asked_last() else {
@@ -139,7 +139,7 @@ fn a_runner_that_ended_is_deregistered_all_the_same() {
     let mut story = Story::listening(record(State::Running, Some("77"), 5));
     story.release("77");
     let run = story.run();
-    story.happen(Event::ListenerEnded(run, Some(1), "trouble".into()));
+    story.happen(Event::ListenerEnded(run, Ending::Code(1), "trouble".into()));
     story.pass(1.0);
     assert!(matches!(story.asked_last(), Some(Effect::Remove(_, None))));
     assert!(!story.says(Signal::RemoveRegOk));
@@ -149,9 +149,13 @@ fn a_runner_that_ended_is_deregistered_all_the_same() {
 fn trouble_at_github_is_waited_out_and_what_listens_begins_to_count_anew() {
     let mut story = Story::listening(record(State::Running, Some("77"), 5));
     for round in 0..40 {
-        let code = if round < 20 { Some(2) } else { None };
+        let how = if round < 20 {
+            Ending::Code(2)
+        } else {
+            Ending::Unknown
+        };
         let run = story.run();
-        story.happen(Event::ListenerEnded(run, code, "trouble".into()));
+        story.happen(Event::ListenerEnded(run, how, "trouble".into()));
         story.pass(6.0);
         assert!(story.run() > run, "round {round}");
         if round >= 15 {
@@ -160,7 +164,7 @@ fn trouble_at_github_is_waited_out_and_what_listens_begins_to_count_anew() {
     }
     for _ in 0..6 {
         let run = story.run();
-        story.happen(Event::ListenerEnded(run, None, "killed".into()));
+        story.happen(Event::ListenerEnded(run, Ending::Unknown, "killed".into()));
         story.pass(6.0);
     }
     assert_eq!(story.machine.phase(), "registration failed");

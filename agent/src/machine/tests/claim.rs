@@ -98,16 +98,16 @@ fn a_listener_that_never_listens_is_a_failure() {
 fn a_listener_that_ends_is_brought_back_by_its_exit_code() {
     let mut story = Story::listening(record(State::Running, Some("77"), 5));
     let run = story.run();
-    story.happen(Event::ListenerEnded(run, Some(2), "trouble".into()));
+    story.happen(Event::ListenerEnded(run, Ending::Code(2), "trouble".into()));
     story.pass(1.0);
     assert!(matches!(story.asked_last(), Some(Effect::Listen(_))));
     // The end of the listener before this one is heard late.
-    story.happen(Event::ListenerEnded(run, Some(5), String::new()));
+    story.happen(Event::ListenerEnded(run, Ending::Code(5), String::new()));
     story.say(Said::Listening);
     assert_eq!(story.machine.phase(), "listening");
     let run = story.run();
     story.record.as_mut().unwrap().token = Some(Secret::new("again"));
-    story.happen(Event::ListenerEnded(run, Some(1), "deleted".into()));
+    story.happen(Event::ListenerEnded(run, Ending::Code(1), "deleted".into()));
     story.pass(2.0);
     let Some(Effect::Configure { token, .. }) = story.asked_last() else {
         panic!("{:?}", story.asked)
@@ -116,7 +116,11 @@ fn a_listener_that_ends_is_brought_back_by_its_exit_code() {
     assert_eq!(token.expose(), "again");
     story.register();
     let run = story.run();
-    story.happen(Event::ListenerEnded(run, Some(7), "deprecated".into()));
+    story.happen(Event::ListenerEnded(
+        run,
+        Ending::Code(7),
+        "deprecated".into(),
+    ));
     assert!(story.machine.phase() == "registration failed");
 }
 

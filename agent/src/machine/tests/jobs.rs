@@ -4,7 +4,7 @@ use super::*;
 
 fn end(story: &mut Story, code: i32) {
     let run = story.run();
-    story.happen(Event::ListenerEnded(run, Some(code), "tail".into()));
+    story.happen(Event::ListenerEnded(run, Ending::Code(code), "tail".into()));
 }
 
 fn registrations(story: &Story) -> usize {

@@ -45,3 +45,19 @@ fn beats_and_looks_keep_their_times() {
         "only beats while a job runs"
     );
 }
+
+#[test]
+fn a_pause_is_another_one_on_each_machine_and_the_same_in_each_replay() {
+    let mut machine = Story::booted(record(State::Idle, None, 3)).machine;
+    let pauses = |machine: &Machine| -> Vec<Duration> {
+        (1..=100)
+            .map(|tries| machine.about(Duration::from_secs(4), tries))
+            .collect()
+    };
+    let first = pauses(&machine);
+    assert_eq!(pauses(&machine), first);
+    let range = Duration::from_secs(3)..=Duration::from_secs(5);
+    assert!(first.iter().all(|pause| range.contains(pause)), "{first:?}");
+    machine.arn = ARN.replace("abcdef0", "abcdef1").try_into().unwrap();
+    assert_ne!(pauses(&machine), first);
+}
