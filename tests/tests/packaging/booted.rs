@@ -364,8 +364,9 @@ async fn life(root: &Path) {
     assert!(told.contains(&slice) && told.ends_with("\n0"), "{told}");
     // Every line tells whose it is.
     let fields = format!("INSTANCE={} LABEL=77 --output cat", member.arn().id());
-    let lines = machine.run(&format!("journalctl {fields}"));
-    assert!(lines.contains("a job starts"), "{lines}");
+    machine.until(&format!(
+        "journalctl {fields} | grep --quiet 'a job starts'"
+    ));
 
     end_agents(&machine);
     assert_eq!(machine.run(LISTENER), listener);
