@@ -75,7 +75,9 @@ fn nothing_is_lost_in_fresh_seeds() {
 
 #[test]
 fn every_deliberate_bug_is_found() {
-    for sabotage in Sabotage::ALL {
+    // The others are found by `cargo simulate --sabotages --seeds 8000`.
+    let quick = Sabotage::ALL.into_iter().filter(|bug| !bug.is_rare());
+    for sabotage in quick {
         let Some(Outcome {
             seed, violation, ..
         }) = sabotage.hunt(SABOTAGE_IS_FOUND_WITHIN)

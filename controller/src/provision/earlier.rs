@@ -93,7 +93,16 @@ pub(super) async fn settle(
         why,
     };
     match decision {
-        Decision::Begin => begin(earlier.revision, BTreeSet::new()),
+        Decision::Begin => {
+            let left = undo::late_claims(world, &earlier).await;
+            if !left.is_empty() {
+                return Err(Failure {
+                    error: taken(", and what it claimed late cannot be ended now"),
+                    left,
+                });
+            }
+            begin(earlier.revision, BTreeSet::new())
+        }
         Decision::Refuse(why) => Err(taken(why).into()),
         Decision::Adopt => {
             let ids: Vec<_> = earlier.machines().map(|id| world.arn(id)).collect();

@@ -202,6 +202,19 @@ pub(super) async fn take_over(
     Ok(journal.record().clone())
 }
 
+/// Ends the machines that a claim reached only after its provision was rolled back, as a call whose
+/// answer never came may be: they would serve the label beside those that it gets now. What could not
+/// be done, in words.
+pub(super) async fn late_claims(world: &World, closed: &ProvisionRecord) -> Vec<String> {
+    match closed.phase {
+        Phase::RolledBack => {
+            let reason = "it was claimed after its provision was rolled back";
+            terminate(world, closed, &closed.claimed, reason).await
+        }
+        Phase::Open | Phase::RollingBack | Phase::Committed | Phase::Released => Vec::new(),
+    }
+}
+
 /// Terminates what a record names, then closes it; the record as it is, if it is ahead.
 async fn end(
     world: &World,

@@ -52,11 +52,13 @@ pub enum Sabotage {
     RecommendationEndsTheMachine,
     /// A machine that says that it must not be handed out is.
     UnfitAreHandedOut,
+    /// A signal counts whatever generation it was given for.
+    SignalsOfAnyGeneration,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::DeleteOnReceive,
         Self::JournalAfterTheCall,
         Self::NoDeregistration,
@@ -69,7 +71,14 @@ impl Sabotage {
         Self::RecordsAreNeverClosed,
         Self::RecommendationEndsTheMachine,
         Self::UnfitAreHandedOut,
+        Self::SignalsOfAnyGeneration,
     ];
+
+    /// Whether only thousands of seeds find it: a step must be cancelled while its machine registers,
+    /// and another claim the machine in those few seconds.
+    pub fn is_rare(self) -> bool {
+        self == Self::SignalsOfAnyGeneration
+    }
 
     /// Looks for it in so many seeds, from the first on: what the first one that finds it came to.
     pub fn hunt(self, within: u64) -> Option<Outcome> {

@@ -237,9 +237,12 @@ async fn attempt(sim: &Sim, wish: &Wish) {
 /// The jobs between provision and release.
 async fn jobs(sim: &Sim, wish: &Wish) {
     let count = sim.one_of(2 * wish.count as usize + 1);
+    // One of these may keep the others waiting.
+    let mut endless = false;
     let lengths: Vec<Duration> = (0..count)
         .map(|_| {
             if sim.strikes(Fault::EndlessJob) {
+                endless = true;
                 MINS(90)
             } else {
                 sim.with(|state| state.between(SECS(1), MINS(6)))
@@ -258,7 +261,7 @@ async fn jobs(sim: &Sim, wish: &Wish) {
         // GitHub runs the release of a cancelled workflow while its jobs are told to end.
         sim.with(|state| state.given_up.insert(wish.label.clone()));
         let waiting = github::cancel_jobs(sim, &ids);
-        if !cancelled {
+        if !cancelled && !endless {
             sim.with(|state| {
                 (0..waiting).for_each(|_| state.count("jobs that waited in vain"));
             });

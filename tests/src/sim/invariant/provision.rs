@@ -73,7 +73,8 @@ pub(super) fn only_the_fit_serve(
     }
 }
 
-/// All or nothing: when a provision says that it failed and that nothing of it is left.
+/// All or nothing: when a provision says that it failed and that nothing of it is left. The record of a
+/// machine that has ended, written by a call that was given up, is refresh's to close.
 pub(in crate::sim) fn after_failed(state: &mut State, label: &Label, client_token: &str) {
     let base = format!("{client_token}.");
     // Before its journal is open, the label's machines are an earlier attempt's.
@@ -87,6 +88,7 @@ pub(in crate::sim) fn after_failed(state: &mut State, label: &Label, client_toke
                 && record.state != Stands::Terminated
                 && record.label.as_ref() == Some(label)
                 && !state.late.contains(record.id())
+                && state.is_alive(record.id())
         })
         .map(|record| format!("{} is {}", record.id(), record.state))
         .collect();

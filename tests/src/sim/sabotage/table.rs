@@ -66,7 +66,40 @@ impl SabotagedTable {
         if is(Sabotage::UnfitAreHandedOut) && of_a_step {
             record.health = None;
         }
+        if is(Sabotage::SignalsOfAnyGeneration) && !matches!(process.role, Role::Agent(_)) {
+            let generation = record.generation;
+            record
+                .report
+                .iter_mut()
+                .for_each(|r| r.generation = generation);
+        }
         record
+    }
+
+    /// What a condition on a signal of this generation becomes: one on the last signal's own.
+    async fn of_any_generation(&self, arn: &InstanceArn, change: &mut Change) {
+        let present = self.inner.instance(arn).await.ok().flatten();
+        let Some(report) = present.and_then(|record| record.report) else {
+            return;
+        };
+        if change.when.contains(&Clause::Clean) {
+            change.when.push(Clause::NoJob);
+        }
+        for clause in &mut change.when {
+            match clause {
+                Clause::Clean => *clause = Clause::Reported(Signal::RemoveRegOk, report.generation),
+                Clause::Reported(_, generation) => *generation = report.generation,
+                Clause::Exists
+                | Clause::StateIn(_)
+                | Clause::LabelIs(_)
+                | Clause::NoLabel
+                | Clause::GenerationIs(_)
+                | Clause::ThresholdAfter(_)
+                | Clause::ThresholdReached(_)
+                | Clause::BeatAfter(_)
+                | Clause::NoJob => {}
+            }
+        }
     }
 }
 
@@ -84,7 +117,10 @@ impl Table for SabotagedTable {
         arn: &InstanceArn,
         change: &Change,
     ) -> Result<Outcome<InstanceRecord>, TableError> {
-        let change = self.change(change);
+        let mut change = self.change(change);
+        if self.sabotage == Sabotage::SignalsOfAnyGeneration {
+            self.of_any_generation(arn, &mut change).await;
+        }
         Ok(match self.inner.change_instance(arn, &change).await? {
             Outcome::Applied(record) => Outcome::Applied(self.seen(record)),
             Outcome::Conflict(record) => Outcome::Conflict(record.map(|r| self.seen(r))),

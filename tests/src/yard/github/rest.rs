@@ -73,11 +73,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "message": self.1,
             "documentation_url": "https://docs.github.com/rest",
-            "status": self.0.as_u16().to_string(),
         });
+        // GitHub's description has it in each error but this one.
+        if self.0 != StatusCode::UNPROCESSABLE_ENTITY {
+            body["status"] = json!(self.0.as_u16().to_string());
+        }
         (self.0, Json(body)).into_response()
     }
 }
