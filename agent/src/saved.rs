@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     files::{self, FileError, read_json, write_json},
     host::Machinery,
-    machine::{ListenerId, Saved, Tenant},
+    machine::{ListenerId, Saved},
     ports::chain,
     process::{self, Belongings},
     runner,
@@ -56,7 +56,9 @@ pub(crate) fn earlier(host: &Machinery) -> Option<Saved> {
         None
     });
     let Some(mut saved) = saved else {
-        return unremembered(host, living_listener(host)?);
+        let name = runner::configured_name(host).unwrap_or_default();
+        let listener = living_listener(host)?;
+        return Saved::unremembered(&host.instance, name, listener);
     };
     if !saved.listener.is_some_and(process::is_alive) {
         // One may have been started in the last moment of the earlier agent.
@@ -81,29 +83,4 @@ fn living_listener(host: &Machinery) -> Option<ListenerId> {
         ..host.belongings(&host.account().ok()?)
     };
     belongings.listener()
-}
-
-/// A tenant of whom nothing is left but the listener. The runner's name tells its generation; the
-/// label follows from that, once the record is seen.
-fn unremembered(host: &Machinery, listener: ListenerId) -> Option<Saved> {
-    let name = runner::configured_name(host).unwrap_or_default();
-    let generation = name
-        .strip_prefix(host.instance.as_str())
-        .and_then(|rest| rest.strip_prefix('-'))
-        .and_then(|number| number.parse().ok());
-    Some(Saved {
-        tenant: Tenant {
-            label: "0".parse().ok()?,
-            generation: generation.unwrap_or_default(),
-            name,
-        },
-        version: None,
-        configured: true,
-        registered: true,
-        listening: false,
-        listener: Some(listener),
-        offset: 0,
-        job: None,
-        token: None,
-    })
 }

@@ -90,31 +90,51 @@ async fn at(sdk: &SdkConfig, pool: &str) -> Result<aws::Settings, Box<dyn Error 
 /// Refresh's inputs, with an image, a subnet and a security group that there are. Where none is
 /// told, any will do.
 async fn there(sdk: &SdkConfig, yard: &Yard) -> Vec<(&'static str, String)> {
-    let ec2 = aws_sdk_ec2::Client::new(sdk);
-    let subnets = ec2.describe_subnets().send().await.ok();
-    let subnets = subnets.and_then(|it| it.subnets).unwrap_or_default();
-    let mut subnets: Vec<String> = subnets.into_iter().filter_map(|it| it.subnet_id).collect();
+    let found = Furniture::of(&aws_sdk_ec2::Client::new(sdk)).await;
+    let mut subnets = found.subnets;
     subnets.truncate(2);
     if subnets.is_empty() {
         subnets.push("subnet-0a".to_owned());
     }
     let mut inputs = refresh_inputs(yard, &subnets.join(" "));
-    let amazon = Filter::builder()
-        .name("name")
-        .values("amzn2-ami-hvm*")
-        .build();
-    let images = ec2.describe_images().filters(amazon).send().await.ok();
-    let image = images.and_then(|it| it.images?.into_iter().next()?.image_id);
-    let groups = ec2.describe_security_groups().send().await.ok();
-    let group = groups.and_then(|it| it.security_groups?.into_iter().next()?.group_id);
     for (name, value) in &mut inputs {
-        match (*name, &image, &group) {
+        match (*name, &found.image, &found.security_group) {
             ("ami", Some(image), _) => value.clone_from(image),
             ("security-group-ids", _, Some(group)) => value.clone_from(group),
             _ => {}
         }
     }
     inputs
+}
+
+/// What an EC2 has from the beginning, as far as it tells.
+#[derive(Debug)]
+pub struct Furniture {
+    /// An image of Amazon's.
+    pub image: Option<String>,
+    /// All subnets.
+    pub subnets: Vec<String>,
+    /// A security group.
+    pub security_group: Option<String>,
+}
+
+impl Furniture {
+    /// That of this EC2.
+    pub async fn of(ec2: &aws_sdk_ec2::Client) -> Self {
+        let amazon = Filter::builder()
+            .name("name")
+            .values("amzn2-ami-hvm*")
+            .build();
+        let images = ec2.describe_images().filters(amazon).send().await.ok();
+        let subnets = ec2.describe_subnets().send().await.ok();
+        let subnets = subnets.and_then(|it| it.subnets).unwrap_or_default();
+        let groups = ec2.describe_security_groups().send().await.ok();
+        Self {
+            image: images.and_then(|it| it.images?.into_iter().next()?.image_id),
+            subnets: subnets.into_iter().filter_map(|it| it.subnet_id).collect(),
+            security_group: groups.and_then(|it| it.security_groups?.into_iter().next()?.group_id),
+        }
+    }
 }
 
 async fn take_down(stage: &Stage<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {

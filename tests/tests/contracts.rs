@@ -1,9 +1,9 @@
 //! The contracts of `Pool` and `Fleet` on every form that there is: in memory, the yard, and two
 //! AWSes that nobody here wrote. What a stand-in cannot do is listed with it.
 
-use aws_sdk_ec2::types::Filter;
 use controller::{aws::fleet::Ec2Fleet, aws::pool::SqsPool};
 use tests::{
+    anywhere::Furniture,
     clients,
     contract::{fleet, pool, promise::Gap},
     sim,
@@ -39,27 +39,18 @@ async fn check_pool(url: &str, gaps: &[Gap]) {
 /// The first image, subnet and security group that there is.
 async fn check_fleet(url: &str, shortage: Option<&(dyn Fn(Option<u32>) + Sync)>, gaps: &[Gap]) {
     let ec2 = clients::ec2(url);
-    let amazon = Filter::builder()
-        .name("name")
-        .values("amzn2-ami-hvm*")
-        .build();
-    let images = ec2.describe_images().filters(amazon).send().await;
-    let image = images
-        .ok()
-        .and_then(|it| it.images?.first()?.image_id.clone());
-    let subnets = ec2.describe_subnets().send().await;
-    let subnet = subnets
-        .ok()
-        .and_then(|it| it.subnets?.first()?.subnet_id.clone());
-    let groups = ec2.describe_security_groups().send().await;
-    let group = groups
-        .ok()
-        .and_then(|it| it.security_groups?.first()?.group_id.clone());
+    let found = Furniture::of(&ec2).await;
     let form = fleet::Form {
         fleet: &Ec2Fleet::new(ec2),
-        image: image.unwrap_or_else(|| "ami-0123456789abcdef0".to_owned()),
-        subnet: subnet.unwrap_or_else(|| "subnet-0a".to_owned()),
-        security_group: group.unwrap_or_else(|| "sg-1".to_owned()),
+        image: found
+            .image
+            .unwrap_or_else(|| "ami-0123456789abcdef0".to_owned()),
+        subnet: found
+            .subnets
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "subnet-0a".to_owned()),
+        security_group: found.security_group.unwrap_or_else(|| "sg-1".to_owned()),
         shortage,
     };
     fleet::check(&form, gaps).await;

@@ -77,7 +77,7 @@ fn nothing_is_lost_in_fresh_seeds() {
 
 #[test]
 fn every_deliberate_bug_is_found() {
-    // The others are found by `cargo simulate --sabotages --seeds 8000`.
+    // The others are found by `cargo simulate --sabotages --seeds 3000`.
     let quick = Sabotage::ALL.into_iter().filter(|bug| !bug.is_rare());
     for sabotage in quick {
         let Some(Outcome {

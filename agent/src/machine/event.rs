@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::{
     change::Change,
-    ids::Label,
+    ids::{InstanceId, Label},
     instance::{InstanceRecord, Job, Secret},
     time::Time,
 };
@@ -71,6 +71,32 @@ pub struct Saved {
     /// GitHub's registration token, for a runner that registers anew after each job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+}
+
+impl Saved {
+    /// A tenant of whom nothing is left but a listener that lives, registered under this name, which
+    /// tells its generation; the label follows from that, once the record is seen.
+    pub fn unremembered(instance: &InstanceId, name: String, listener: ListenerId) -> Option<Self> {
+        let generation = name
+            .strip_prefix(instance.as_str())
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(|number| number.parse().ok());
+        Some(Self {
+            tenant: Tenant {
+                label: "0".parse().ok()?,
+                generation: generation.unwrap_or_default(),
+                name,
+            },
+            version: None,
+            configured: true,
+            registered: true,
+            listening: false,
+            listener: Some(listener),
+            offset: 0,
+            job: None,
+            token: None,
+        })
+    }
 }
 
 /// To deregister once too often does no harm.

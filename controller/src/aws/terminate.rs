@@ -86,7 +86,7 @@ async fn one(
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err((id, error)),
             },
-            _ => return Err((id, error)),
+            (_, Unknown::Gone | Unknown::NotYet) => return Err((id, error)),
         }
     }
 }

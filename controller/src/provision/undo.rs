@@ -4,9 +4,9 @@ use std::{error::Error, time::Duration};
 
 use futures::future::join_all;
 use proto::{
-    ids::InstanceId,
+    ids::{InstanceArn, InstanceId},
     provision::{Phase, ProvisionRecord},
-    state::{RECORD_KEPT, Terminate, Transition},
+    state::{RECORD_KEPT, State, Terminate, Transition},
     table::Outcome,
 };
 use tokio::time::timeout;
@@ -206,13 +206,28 @@ pub(super) async fn take_over(
 /// answer never came may be: they would serve the label beside those that it gets now. What could not
 /// be done, in words.
 pub(super) async fn late_claims(world: &World, closed: &ProvisionRecord) -> Vec<String> {
-    match closed.phase {
-        Phase::RolledBack => {
-            let reason = "it was claimed after its provision was rolled back";
-            terminate(world, closed, &closed.claimed, reason).await
-        }
-        Phase::Open | Phase::RollingBack | Phase::Committed | Phase::Released => Vec::new(),
+    let candidates = match closed.phase {
+        Phase::RolledBack => closed.claimed.iter(),
+        Phase::Open | Phase::RollingBack | Phase::Committed | Phase::Released => [].iter(),
+    };
+    let arns: Vec<InstanceArn> = candidates.map(|id| world.arn(id)).collect();
+    if arns.is_empty() {
+        return Vec::new();
     }
+    let records = match world.table.instances(&arns).await {
+        Ok(records) => records,
+        Err(error) => return vec![chain(&error)],
+    };
+    // Those that ended with the roll-back EC2 may have forgotten by now.
+    let late: Vec<InstanceId> = records
+        .iter()
+        .filter(|record| {
+            record.state != State::Terminated && record.label.as_ref() == Some(&closed.label)
+        })
+        .map(|record| record.id().clone())
+        .collect();
+    let reason = "it was claimed after its provision was rolled back";
+    terminate(world, closed, &late, reason).await
 }
 
 /// Terminates what a record names, then closes it; the record as it is, if it is ahead.

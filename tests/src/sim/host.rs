@@ -229,7 +229,8 @@ impl Host for SimHost {
             let alive = alive.map(|listener| listener.id);
             let vm = state.vm(&self.id)?;
             let Some(mut saved) = vm.saved.clone() else {
-                return unremembered(alive?, vm.configured.clone().unwrap_or_default());
+                let name = vm.configured.clone().unwrap_or_default();
+                return Saved::unremembered(&self.id, name, alive?);
             };
             if saved.listener.is_none() || saved.listener != alive {
                 saved.listener = alive;
@@ -269,23 +270,4 @@ impl Host for SimHost {
     }
 
     fn reap(&self) {}
-}
-
-fn unremembered(listener: ListenerId, name: String) -> Option<Saved> {
-    let generation = name.rsplit('-').next()?.parse().unwrap_or_default();
-    Some(Saved {
-        tenant: Tenant {
-            label: "0".parse().ok()?,
-            generation,
-            name,
-        },
-        token: None,
-        version: None,
-        configured: true,
-        registered: true,
-        listening: false,
-        listener: Some(listener),
-        offset: 0,
-        job: None,
-    })
 }

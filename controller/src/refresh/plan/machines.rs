@@ -190,22 +190,12 @@ fn strays(
     });
     unknown
         .filter_map(|machine| {
-            let because = match observed
-                .unlisted
-                .get(&machine.id)
-                .map(|record| (record.state, record.threshold))
-            {
+            let because = match observed.unlisted.get(&machine.id) {
                 None if now.since(machine.launched_at) > GRACE => Stray::NoRecord,
-                Some((State::Terminated, _)) => Stray::Terminated,
-                Some((State::Created | State::Idle | State::Claimed | State::Running, None)) => {
-                    Stray::Endless
-                }
+                Some(record) if record.state == State::Terminated => Stray::Terminated,
+                Some(record) if record.threshold.is_none() => Stray::Endless,
                 // Too young to tell, or its record is live and the index lags behind.
-                None
-                | Some((
-                    State::Created | State::Idle | State::Claimed | State::Running,
-                    Some(_),
-                )) => return None,
+                None | Some(_) => return None,
             };
             Some(Step::TerminateStray {
                 id: machine.id.clone(),
