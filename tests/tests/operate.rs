@@ -149,7 +149,10 @@ async fn destroy_takes_down_all_and_nothing_else() {
     assert!(step.log.contains("in use (71)"), "{}", step.log);
     let step = operate(&pool, "destroy", &["--force"]).await;
     assert_eq!(step.code, 2, "{}", step.log);
-    assert!(step.log.contains("input `yes`"), "{}", step.log);
+    assert!(step.log.contains("input `confirm`"), "{}", step.log);
+    let step = operate(&pool, "destroy", &["--force", "--confirm", "acme-widget"]).await;
+    assert_eq!(step.code, 2, "{}", step.log);
+    assert!(step.log.contains("not the pool's name"), "{}", step.log);
     let step = operate(&pool, "destroy", &["--force", "--dry-run"]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let machine = format!("- machine {} (running for 71)", held.machines()[0]);
@@ -181,7 +184,8 @@ async fn destroy_takes_down_all_and_nothing_else() {
     pool.until_alive(0).await;
     assert_eq!(pool.records(State::Running).await, 1, "the table is there");
 
-    let step = operate(&pool, "destroy", &["--yes", "--force"]).await;
+    let confirmed = ["--confirm", "acme-widgets", "--force"];
+    let step = operate(&pool, "destroy", &confirmed).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(
         step.log.contains("pool acme-widgets is gone"),

@@ -9,7 +9,6 @@ const HEADINGS: [(&str, &[(&str, &str)]); 5] = [
         "Pool",
         &[
             ("aws_region", "REGION"),
-            ("metrics", "true|false"),
             ("pool_name", "NAME"),
             ("github_scope", "SCOPE"),
             ("resource_class_config", "JSON"),

@@ -60,6 +60,10 @@ pub struct DestroyInputs {
     /// How to reach GitHub; without a login its runners are left, and it forgets them in time.
     #[command(flatten)]
     pub github: GithubInputs,
+    /// The pool's name once more, in a workflow, where nobody can be asked [default: ask at the
+    /// terminal].
+    #[arg(long, env = "INPUT_CONFIRM", value_name = "NAME")]
+    pub confirm: Option<String>,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,

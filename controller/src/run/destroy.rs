@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proto::{config::SCHEMA_VERSION, table::dynamo::DynamoTable};
+use proto::{config::SCHEMA_VERSION, ids::PoolName, table::dynamo::DynamoTable};
 
 use super::{RunError, github::Github};
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
 pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exit, RunError> {
     let Common { region, pool } = Common::new(&inputs.common)?;
     let login = GithubSettings::optional(&inputs.common, &inputs.github)?;
+    let confirmed = confirms(inputs.confirm.as_deref(), &pool)?;
     let sdk = proto::aws::sdk_config(Some(region)).await;
     let forge: Option<Arc<dyn Forge>> = match &login {
         None => {
@@ -71,7 +72,7 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
     if in_use {
         return Err(RunError::InUse(users));
     }
-    if !inputs.yes && !agreed(pool.as_str())? {
+    if !inputs.yes && !confirmed && !agreed(pool.as_str())? {
         console.say("nothing is destroyed");
         return Ok(Exit::Failed);
     }
@@ -89,13 +90,26 @@ pub(super) async fn run(inputs: &DestroyInputs, console: &Console) -> Result<Exi
     }
 }
 
+/// Whether the pool's name is given for an answer.
+fn confirms(name: Option<&str>, pool: &PoolName) -> Result<bool, BadInput> {
+    match name.map(str::trim) {
+        None | Some("") => Ok(false),
+        Some(name) if name == pool.as_str() => Ok(true),
+        Some(name) => Err(BadInput {
+            input: "confirm",
+            wrong: format!("is `{name}`, which is not the pool's name"),
+            allowed: format!("`{pool}` destroys all of it"),
+        }),
+    }
+}
+
 /// Whether somebody at the terminal types the pool's name.
 fn agreed(pool: &str) -> Result<bool, BadInput> {
     if !io::stdin().is_terminal() {
         return Err(BadInput {
-            input: "yes",
+            input: "confirm",
             wrong: "is missing, and there is no terminal to ask at".to_owned(),
-            allowed: "give --yes to destroy all of the above".to_owned(),
+            allowed: format!("`{pool}` as `confirm`, or --yes, destroys all of the above"),
         });
     }
     let mut line = String::new();
