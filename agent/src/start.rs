@@ -2,7 +2,10 @@
 
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{StalledStreamProtectionConfig, timeout::TimeoutConfig},
+};
 use nix::fcntl::{Flock, FlockArg};
 use proto::{aws::AwsClock, table::dynamo::DynamoTable, time::SystemClock};
 use tokio::time::Instant;
@@ -58,7 +61,14 @@ pub async fn start(
     let sdk = proto::aws::sdk_config(Some(config.region.clone())).await;
     let client = aws_sdk_dynamodb::config::Builder::from(&sdk)
         .time_source(clock.clone())
-        .interceptor(clock.clone());
+        .interceptor(clock.clone())
+        // The loop gives each call its time. Every timer more wakes a machine that waits.
+        .timeout_config(
+            TimeoutConfig::builder()
+                .disable_operation_attempt_timeout()
+                .build(),
+        )
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     let world = World {
         table: Arc::new(DynamoTable::new(
             &Client::from_conf(client.build()),
