@@ -80,6 +80,9 @@ impl Effects {
             Effect::Remove(token, listener) => {
                 self.report(async move { Event::Removed(host.remove(&token, listener).await) });
             }
+            Effect::Dismiss(listener) => {
+                tokio::spawn(async move { host.dismiss(listener).await });
+            }
             Effect::Retire(listener) => {
                 self.report(async move { Event::Retired(host.retire(listener).await) });
             }

@@ -186,6 +186,12 @@ impl Host for Machinery {
             .map_err(|error| chain(&error))
     }
 
+    async fn dismiss(&self, listener: ListenerId) {
+        if let Err(error) = listen::dismiss(self, listener).await {
+            tracing::warn!("the listener is not stopped: {}", chain(&error));
+        }
+    }
+
     async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause> {
         if let Some(listener) = listener {
             listen::stop(listener).await;

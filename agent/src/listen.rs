@@ -19,7 +19,7 @@ use tokio::{process::Child, sync::mpsc::UnboundedSender};
 use crate::{
     command::tail,
     fence,
-    files::private,
+    files::{aside, private},
     hooks,
     host::Machinery,
     keyring,
@@ -27,7 +27,7 @@ use crate::{
     machine::{Ending, Event, ListenerId, Said},
     ports::chain,
     process::{self, Own},
-    runner,
+    runner::{self, RunnerError},
 };
 
 /// An idle listener ends within a second of SIGINT; the runner's own service gives it this.
@@ -216,14 +216,32 @@ fn tell(events: &UnboundedSender<Event>, event: Event) {
     let _ = events.send(event);
 }
 
+/// Asks a listener to end, unless it has a job, which would be cancelled by that. Between GitHub's
+/// word that a job is the runner's and the start of its worker nobody but the listener knows of it.
+pub(crate) async fn dismiss(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
+    let host = host.clone();
+    aside(move || {
+        let account = host.account()?;
+        if host.belongings(&account).works(listener) {
+            return Err(RunnerError::Works);
+        }
+        tracing::info!("stopping the idle listener");
+        interrupt(listener);
+        Ok(())
+    })
+    .await
+}
+
+/// Fails when it just ended, which is what is wanted.
+fn interrupt(listener: ListenerId) {
+    if process::is_alive(listener) {
+        let _ = kill(Pid::from_raw(listener.pid), Signal::SIGINT);
+    }
+}
+
 /// Stops an idle listener: asks, waits, and then does not ask.
 pub(crate) async fn stop(listener: ListenerId) {
-    let pid = Pid::from_raw(listener.pid);
-    if !process::is_alive(listener) {
-        return;
-    }
-    // Signals fail when it just ended, which is what is wanted.
-    let _ = kill(pid, Signal::SIGINT);
+    interrupt(listener);
     let gone = async {
         while process::is_alive(listener) {
             tokio::time::sleep(STOP_LOOK).await;
@@ -231,6 +249,6 @@ pub(crate) async fn stop(listener: ListenerId) {
     };
     if tokio::time::timeout(STOP_WITHIN, gone).await.is_err() {
         tracing::warn!("the listener does not stop: killing it");
-        let _ = killpg(pid, Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(listener.pid), Signal::SIGKILL);
     }
 }

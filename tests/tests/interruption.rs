@@ -1,7 +1,6 @@
 //! EC2 takes spot machines away: what the workflow hears of it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use proto::{signal::Signal, state::State, table::Table};
 use tests::{
@@ -68,6 +67,51 @@ async fn a_job_on_an_interrupted_machine_runs_on_and_the_release_says_what_happe
     let step = pool.release(41).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(step.log.contains("spot interruption"), "{}", step.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_machine_that_waits_for_jobs_loses_none() {
+    // A job that meets the machine on its way out goes to the other one.
+    let pickup = Duration::from_secs(2);
+    let pool = Pool::with(|settings| settings.github.pickup = pickup).await;
+    let spots = [("instance-count", "2"), ("usage-class", "spot")];
+    let step = pool.provision_with(71, &spots).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    let id = step.machines().remove(0);
+    pool.yard.github.add_run(71, REPOSITORY);
+    assert!(pool.yard.machines.interrupt_spot(&id));
+    let jobs = RefCell::new(Vec::new());
+    // One after the other, so that one of them meets the machine on its way out.
+    pool.until("the machine is gone", || {
+        let queued = |job| {
+            pool.yard
+                .github
+                .job(job)
+                .expect("known")
+                .started_at
+                .is_none()
+        };
+        let mut jobs = jobs.borrow_mut();
+        if jobs.last().is_none_or(|job| !queued(*job)) {
+            jobs.push(pool.yard.github.enqueue(Job {
+                run_id: 71,
+                name: "build".into(),
+                labels: vec!["71".into()],
+                steps: vec!["sleep 0.2".into()],
+                env: BTreeMap::new(),
+            }));
+        }
+        pool.alive() == 1
+    })
+    .await;
+    for job in jobs.take() {
+        let view = || pool.yard.github.job(job).expect("it is known");
+        pool.until("the job is over", || view().conclusion.is_some())
+            .await;
+        assert_eq!(view().conclusion, Some(Conclusion::Success), "{:?}", view());
+    }
+    assert_eq!(pool.release(71).await.code, 0);
     pool.yard.stop().await;
 }
 

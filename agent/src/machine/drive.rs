@@ -64,7 +64,10 @@ impl Machine {
 
     /// The next step of the runner.
     pub(super) fn drive(&mut self, now: Now) -> Option<Effect> {
-        if !matches!(self.boot, Boot::Done { .. }) || self.is_interrupted() {
+        if self.is_interrupted() {
+            return self.dismiss(now);
+        }
+        if !matches!(self.boot, Boot::Done { .. }) {
             return None;
         }
         let wanted = self.still_wanted();

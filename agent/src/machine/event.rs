@@ -236,6 +236,8 @@ pub enum Effect {
     Adopt(u64, ListenerId, u64),
     /// Deregisters the runner, whose idle listener is spared; answers with [`Event::Removed`].
     Remove(Secret, Option<ListenerId>),
+    /// Stops the listener, unless it has a job; it then ends as any listener does.
+    Dismiss(ListenerId),
     /// Stops the listener and cleans the machine; answers with [`Event::Retired`].
     Retire(Option<ListenerId>),
     /// Looks how the machine and this listener are; answers with [`Event::Examined`].

@@ -32,7 +32,6 @@ impl Machine {
                 tracing::info!("the job ended");
                 self.job = None;
                 self.tenancy.worked = true;
-                self.noticed.idle_since = Some(now.mono);
                 let before = self.record.as_ref().map_or(0, |record| record.jobs);
                 self.jobs = Some(self.jobs.unwrap_or(before) + 1);
             }
@@ -55,9 +54,16 @@ impl Machine {
         }
         self.tenancy.listener = None;
         self.job = None;
-        if !matches!(self.tenancy.phase, Phase::Starting | Phase::Listening)
-            || self.still_wanted() == Some(false)
-        {
+        if !matches!(self.tenancy.phase, Phase::Starting | Phase::Listening) {
+            return;
+        }
+        if self.is_interrupted() {
+            tracing::info!("the listener has stopped");
+            let (until, next) = (Duration::MAX, Next::Listen);
+            self.tenancy.phase = Phase::Paused { until, next };
+            return;
+        }
+        if self.still_wanted() == Some(false) {
             return;
         }
         if self.config.jobs.ephemeral

@@ -227,6 +227,7 @@ impl Machine {
         [
             self.calls_wake(),
             self.drive_wake(),
+            self.dismiss_at(),
             self.examine_wake(),
             self.deadlines_wake(),
         ]

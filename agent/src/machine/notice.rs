@@ -1,29 +1,30 @@
 //! What EC2 announces: that it takes this spot machine away, or that it may.
 //!
-//! A machine that is taken away ends itself as soon as no job runs on it, and its job may run until
-//! shortly before EC2 does. One that may be taken away serves its run to the end and is not handed
-//! out again.
+//! A machine that is taken away takes no job any more: its listener is stopped once it is idle, and
+//! then the machine ends itself. A job that runs, or came first, may run until shortly before EC2
+//! takes the machine. One that may be taken away serves its run to the end and is not handed out
+//! again.
 
 use std::time::Duration;
 
 use proto::{signal::Signal, time::Time};
 
-use super::{Machine, Notices, Now};
+use super::{Effect, Machine, Notices, Now, tenancy::Phase};
 
 /// EC2 gives at most this much notice: a wall clock that is wrong makes it no more.
 const LONGEST_NOTICE: Duration = Duration::from_mins(2);
 /// How long before the end the job has to be over: time to tell the table and to switch off.
 const JOB_ENDS_BEFORE: Duration = Duration::from_secs(20);
-/// How long the listener may take to tell GitHub the result of a job that just ended.
-const RESULT_TOLD: Duration = Duration::from_secs(5);
+/// A listener that still runs so long after it was to stop had a worker then: it is asked again.
+const DISMISS_AGAIN: Duration = Duration::from_secs(1);
 
 /// What EC2 has announced so far. It never takes anything back.
 #[derive(Debug, Default)]
 pub(super) struct Noticed {
     interruption: Option<Interruption>,
     rebalance: bool,
-    /// Since when no job runs, once one has ended under this agent.
-    pub(super) idle_since: Option<Duration>,
+    /// When the listener is to be asked to stop again.
+    dismiss_again: Duration,
 }
 
 #[derive(Debug)]
@@ -66,11 +67,24 @@ impl Machine {
     pub(super) fn interrupted(&self) -> Option<Duration> {
         let Interruption { ends, .. } = self.noticed.interruption.as_ref()?;
         let latest = ends.saturating_sub(JOB_ENDS_BEFORE);
-        if self.job.is_some() {
-            return Some(latest);
-        }
-        let told = self.noticed.idle_since.map(|since| since + RESULT_TOLD);
-        Some(told.unwrap_or_default().min(latest))
+        let listens = self.tenancy.listener.is_some() || self.tenancy.phase == Phase::Starting;
+        let holds = self.job.is_some() || listens;
+        Some(if holds { latest } else { Duration::ZERO })
+    }
+
+    /// When the listener of a machine that is taken away is to stop. It tells GitHub the result of a
+    /// job that just ended before it does.
+    pub(super) fn dismiss_at(&self) -> Option<Duration> {
+        let idle = self.tenancy.listener.is_some() && self.job.is_none();
+        (idle && self.is_interrupted()).then_some(self.noticed.dismiss_again)
+    }
+
+    /// Stops the listener of a machine that is taken away: GitHub must give it nothing any more. It
+    /// cannot be deregistered: what that takes was deleted before the first job could read it.
+    pub(super) fn dismiss(&mut self, now: Now) -> Option<Effect> {
+        self.dismiss_at().filter(|at| now.mono >= *at)?;
+        self.noticed.dismiss_again = now.mono + DISMISS_AGAIN;
+        self.tenancy.listener.map(Effect::Dismiss)
     }
 
     /// Says that EC2 takes the machine away, whatever else there would be to say.

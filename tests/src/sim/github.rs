@@ -57,6 +57,8 @@ pub(super) struct Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JobAt {
     Queued,
+    /// It is this runner's; its listener has not confirmed it yet.
+    Given(String),
     On(String),
     Done,
     /// Its machine went.
@@ -67,7 +69,7 @@ impl JobAt {
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Done | Self::Lost => true,
-            Self::Queued | Self::On(_) => false,
+            Self::Queued | Self::Given(_) | Self::On(_) => false,
         }
     }
 }
@@ -87,6 +89,33 @@ impl State {
             .filter(|(_, runner)| runner.online && runner.machine == *id)
             .map(|(name, runner)| (name.as_str(), runner))
             .collect()
+    }
+
+    /// The listener of this machine, which shows no worker, is stopped. A job that it has not
+    /// confirmed goes to another; one that it has, and whose worker only starts, is cancelled.
+    pub(super) fn listener_stops(&mut self, id: &InstanceId) {
+        let mut parted = Vec::new();
+        for runner in self.github.runners.values_mut() {
+            if runner.machine == *id {
+                runner.online = false;
+                parted.extend(runner.job.take());
+            }
+        }
+        for id in parted {
+            let Some(job) = self.github.jobs.get_mut(&id) else {
+                continue;
+            };
+            if matches!(job.at, JobAt::Given(_)) {
+                job.at = JobAt::Queued;
+                self.say("github", format!("job {id} is queued again"));
+                self.count("jobs queued again");
+            } else {
+                job.at = JobAt::Lost;
+                job.cancelled.notify_waiters();
+                self.say("github", format!("job {id} is cancelled with its listener"));
+                self.count("jobs taken up as their listener was stopped");
+            }
+        }
     }
 
     /// Nobody listens there any more.
@@ -145,7 +174,7 @@ pub(super) fn cancel_jobs(sim: &Sim, ids: &[u64]) -> usize {
                     queued += 1;
                     job.at = JobAt::Done;
                 }
-                JobAt::On(_) => job.cancelled.notify_waiters(),
+                JobAt::Given(_) | JobAt::On(_) => job.cancelled.notify_waiters(),
                 JobAt::Done | JobAt::Lost => {}
             }
         }
@@ -183,28 +212,35 @@ pub(super) fn assign(sim: &Sim) {
             runner.job = Some(id);
             let machine = runner.machine.clone();
             if let Some(job) = state.github.jobs.get_mut(&id) {
-                job.at = JobAt::On(name.clone());
+                job.at = JobAt::Given(name.clone());
             }
             state.say("github", format!("job {id} of {label} goes to {name}"));
             state.count("jobs started");
             invariant::before_job(state, &machine, &label);
-            started.push((id, machine));
+            started.push((id, name, machine));
         }
         started
     });
-    for (id, machine) in started {
-        tokio::spawn(work(sim.clone(), id, machine));
+    for (id, name, machine) in started {
+        tokio::spawn(work(sim.clone(), id, name, machine));
     }
 }
 
 /// A job, from its assignment to its end.
-async fn work(sim: Sim, id: u64, machine: InstanceId) {
-    sim.pause(Duration::from_millis(20), Duration::from_millis(800))
-        .await;
+async fn work(sim: Sim, id: u64, name: String, machine: InstanceId) {
+    const SOON: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(800));
+    let soon = sim.with(|state| state.between(SOON.0, SOON.1));
+    sleep(soon / 2).await;
+    sim.step(|state| {
+        // It may have been given to another meanwhile.
+        let job = state.github.jobs.get_mut(&id)?;
+        (job.at == JobAt::Given(name.clone())).then(|| job.at = JobAt::On(name.clone()))
+    });
+    sleep(soon / 2).await;
     let Some((length, cancelled)) = sim.step(|state| {
         let job = state.github.jobs.get(&id)?;
         let work = (job.length, Arc::clone(&job.cancelled));
-        let running = matches!(job.at, JobAt::On(_));
+        let running = job.at == JobAt::On(name.clone());
         let said = Said::JobStarted(format!("job {id}"));
         state.listener(&machine).filter(|_| running)?.say(said);
         Some(work)

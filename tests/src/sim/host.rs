@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     fault::Fault,
-    github::Runner,
+    github::{self, Runner},
     invariant,
     listener::{self, Ended, Listener},
     process::Process,
@@ -190,6 +190,24 @@ impl Host for SimHost {
             }
             Ok(())
         })
+    }
+
+    async fn dismiss(&self, listener: ListenerId) {
+        self.process.pause(MS(5), MS(100)).await;
+        let sim = self.sim();
+        sim.step(|state| {
+            let works = state.has_begun_a_job(&self.id);
+            let Some(listener) = state.listener(&self.id).filter(|now| now.id == listener) else {
+                return;
+            };
+            if works || listener.ended.is_some() {
+                return;
+            }
+            listener.end(Some(0));
+            state.say(&self.process, "stops the idle listener");
+            state.listener_stops(&self.id);
+        });
+        github::assign(sim);
     }
 
     async fn retire(&self, _: Option<ListenerId>) -> Result<(), Cause> {

@@ -124,7 +124,7 @@ fn is_over(state: &State, threshold: Option<Time>) -> bool {
 
 /// No murder.
 fn no_murder(state: &mut State, process: &Process, record: &InstanceRecord) {
-    let Some((_, label)) = state.job_on(record.id()) else {
+    let Some((job, label)) = state.job_on(record.id()) else {
         return;
     };
     let over = is_over(state, record.threshold);
@@ -135,14 +135,6 @@ fn no_murder(state: &mut State, process: &Process, record: &InstanceRecord) {
     if over || taken || state.given_up.contains(label) {
         return;
     }
-    // GitHub gave it a job while EC2 was already taking it away: nobody there knows of the job yet.
-    let announced = vm.is_some_and(|vm| vm.notice.is_some());
-    if announced && !state.has_begun_a_job(record.id()) {
-        return state.count("jobs given to a machine on its way out");
-    }
-    let Some((job, label)) = state.job_on(record.id()) else {
-        return;
-    };
     let what = format!(
         "{process} ends {} ({} of {:?} until {:?}), which runs job {job} of {label}",
         record.id(),

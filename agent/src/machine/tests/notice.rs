@@ -44,15 +44,83 @@ fn an_interrupted_machine_lets_its_job_run_until_twenty_seconds_before_the_end()
 }
 
 #[test]
-fn a_job_that_ends_in_time_may_tell_its_result() {
+fn a_job_that_ends_in_time_is_the_last_and_may_tell_its_result() {
     let mut story = Story::listening(record(State::Running, Some("77"), 5));
     story.say(Said::JobStarted("build".into()));
     story.happen(interruption(&story));
     story.pass(30.0);
+    assert_eq!(dismissals(&story), 0);
     story.say(Said::JobEnded);
+    assert_eq!((dismissals(&story), story.off()), (1, None));
     story.pass(4.0);
+    assert_eq!(story.off(), None, "the listener still speaks with GitHub");
+    listener_ends(&mut story);
+    story.pass(0.1);
+    assert!(story.off().is_some());
+}
+
+fn dismissals(story: &Story) -> usize {
+    story.count(|effect| matches!(effect, Effect::Dismiss(LISTENER)))
+}
+
+fn listener_ends(story: &mut Story) {
+    let run = story.run();
+    story.happen(Event::ListenerEnded(run, Ending::Code(0), String::new()));
+}
+
+#[test]
+fn an_interrupted_machine_that_listens_takes_no_job_any_more_before_it_goes() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.happen(interruption(&story));
+    assert_eq!(dismissals(&story), 1);
+    story.pass(1.0);
+    assert_eq!(story.off(), None, "its listener still runs");
+    listener_ends(&mut story);
+    story.pass(0.1);
+    assert!(story.off().is_some());
+    assert_eq!(story.record.as_ref().unwrap().state, State::Terminated);
+}
+
+#[test]
+fn a_job_that_comes_before_the_listener_stops_runs_until_shortly_before_the_end() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.happen(interruption(&story));
+    story.say(Said::JobStarted("late".into()));
+    story.pass(40.0);
     assert_eq!(story.off(), None);
+    story.say(Said::JobEnded);
+    assert_eq!(dismissals(&story), 2);
+    story.pass(30.0);
+    assert_eq!(story.off(), None);
+    listener_ends(&mut story);
+    story.pass(0.1);
+    assert!(story.off().is_some());
+}
+
+#[test]
+fn a_listener_that_does_not_stop_holds_up_nothing_beyond_the_end() {
+    let mut story = Story::listening(record(State::Running, Some("77"), 5));
+    story.happen(interruption(&story));
+    story.pass(99.0);
+    assert_eq!(story.off(), None);
+    assert!(dismissals(&story) >= 99, "{}", dismissals(&story));
     story.pass(2.0);
+    assert!(story.off().is_some());
+}
+
+#[test]
+fn a_listener_that_just_starts_is_stopped_too() {
+    let mut story = Story::booted(record(State::Claimed, Some("77"), 5));
+    story.pass(0.3);
+    story.happen(Event::Configured(Ok(())));
+    story.happen(interruption(&story));
+    story.pass(1.0);
+    assert_eq!((dismissals(&story), story.off()), (0, None));
+    let run = story.run();
+    story.happen(Event::ListenerStarted(run, LISTENER));
+    assert_eq!(dismissals(&story), 1);
+    listener_ends(&mut story);
+    story.pass(0.1);
     assert!(story.off().is_some());
 }
 

@@ -54,6 +54,10 @@ impl Host for SabotagedHost {
         self.inner.remove(token, listener).await
     }
 
+    async fn dismiss(&self, listener: ListenerId) {
+        self.inner.dismiss(listener).await;
+    }
+
     async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause> {
         if self.sabotage == Sabotage::NoDeregistration {
             return Ok(());
