@@ -6,7 +6,7 @@
 //!
 //! An event only changes what the machine knows; what is to be done is then decided from that
 //! knowledge alone, in this order: must the machine go ([`leave`]), what should become of the
-//! runner ([`drive`]), what is there to say ([`speech`]), and which call to the table is due
+//! runner ([`drive`], [`part`]), what is there to say ([`speech`]), and which call to the table is due
 //! ([`calls`]). So a lost answer or a restart of the agent needs no code of its own: the next
 //! decision starts from what is known then.
 
@@ -18,6 +18,7 @@ mod health;
 mod leave;
 mod listening;
 mod notice;
+mod part;
 mod silence;
 mod speech;
 mod tenancy;
