@@ -1,7 +1,8 @@
 //! A machine whose user data is no good says what is wrong with it, once, and does not spin.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use proto::{
     agent_config::{AgentConfig, Times},
     signal::Signal,
@@ -70,26 +71,33 @@ async fn each_defect_of_the_user_data_is_named_once() {
     }
 }
 
+/// A file in the folder's place, and a place where nobody can make one, as on a disk that can only
+/// be read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_cannot_keep_its_state_says_so_and_takes_no_tenant() {
+async fn a_machine_that_cannot_keep_its_state_says_so_takes_no_tenant_and_goes() {
     let pool = Pool::new(Duration::ZERO).await;
-    let mut machine = Lone::of(&pool, |_, _| {}).await;
-    std::fs::write(machine.path("state"), "no folder").expect("written");
-    machine.start(&[]);
-    let told = machine
-        .until_record(&pool, "a report", |record| record.report.is_some())
-        .await;
-    // It goes on, for otherwise nothing would end the machine.
-    machine
-        .until_record(&pool, "a later beat", |record| {
-            record.heartbeat > told.heartbeat
-        })
-        .await;
+    join_all(["console", "/proc/paddock"].map(|state| keeps_nothing(&pool, state))).await;
     pool.yard.stop().await;
-    let report = told.report.expect("a report");
+}
+
+async fn keeps_nothing(pool: &Pool, state: &str) {
+    let mut machine = Lone::of(pool, |_, _| {}).await;
+    let state = machine.path(state);
+    machine.start(&[("PADDOCK_STATE_DIR", &state.to_string_lossy())]);
+    let record = machine
+        .until_record(pool, "a report", |record| record.report.is_some())
+        .await;
+    let report = record.report.expect("a report");
     let detail = report.detail.unwrap_or_default();
     assert_eq!(report.signal, Signal::Failed, "{detail}");
-    assert!(detail.contains("cannot make the folder"), "{detail}");
+    let cause = format!("cannot make the folder {}", state.display());
+    assert!(detail.contains(&cause), "{detail}");
+    // First a minute passes in which the controller can read why.
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while !machine.is_off() {
+        assert!(Instant::now() < deadline, "{}", machine.console());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// What a machine reports whose configuration is `change`d.
