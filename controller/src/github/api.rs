@@ -83,13 +83,18 @@ impl Api {
                 Err(refusal) => refusal,
             };
             let (method, path) = (&ask.method, &ask.path);
-            let pause = match &refusal {
-                Refusal::Limited { pause, message, .. } if self.patience.grants(*pause) => {
-                    let told = human(*pause);
+            let granted = if let Refusal::Limited { pause, .. } = &refusal {
+                self.patience.grant(*pause)
+            } else {
+                None
+            };
+            let pause = match (&refusal, granted) {
+                (Refusal::Limited { message, .. }, Some(pause)) => {
+                    let told = human(pause);
                     tracing::warn!("{method} {path}: {message}; waiting {told} for GitHub");
-                    *pause
+                    pause
                 }
-                refusal if refusal.may_pass() && !repeated => {
+                (refusal, _) if refusal.may_pass() && !repeated => {
                     repeated = true;
                     tracing::warn!("{method} {path} once more: {refusal}");
                     BREATH

@@ -4,6 +4,7 @@
 
 use std::{sync::Mutex, sync::PoisonError, time::Duration};
 
+use jiff::fmt::rfc2822;
 use proto::time::Time;
 use reqwest::{StatusCode, header::HeaderMap};
 
@@ -12,7 +13,12 @@ const UNTOLD: Duration = Duration::from_mins(1);
 /// All waiting of one command together: refresh runs every ten minutes and has more to do.
 const BUDGET: Duration = Duration::from_mins(2);
 
-/// For how long GitHub wants no more calls, if that is what this answer says.
+/// The first pause is no shorter, and each further one no shorter than twice that: GitHub wants
+/// those to grow who are limited again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// For how long GitHub wants no more calls, if that is what this answer says. What time it is at
+/// GitHub the answer says, too: `now` counts where it does not.
 pub(super) fn wanted_pause(
     status: StatusCode,
     headers: &HeaderMap,
@@ -30,7 +36,10 @@ pub(super) fn wanted_pause(
         return Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     }
     if let (Some(0), Some(reset)) = (number("x-ratelimit-remaining"), number("x-ratelimit-reset")) {
-        // A second more: the reset is cut to whole seconds, and clocks differ.
+        let told = headers.get("date").and_then(|date| date.to_str().ok());
+        let told = told.and_then(|date| rfc2822::parse(date).ok());
+        let now = told.map_or(now, |date| Time::from(date.timestamp()));
+        // A second more: both are cut to whole seconds.
         let reset = Time::from_millis(reset.saturating_add(1).saturating_mul(1000));
         return Some(reset.since(now));
     }
@@ -41,25 +50,32 @@ pub(super) fn wanted_pause(
 
 /// How long a command will wait for GitHub's limits, all in all.
 #[derive(Debug)]
-pub(super) struct Patience(Mutex<Duration>);
+pub(super) struct Patience(Mutex<Left>);
+
+#[derive(Debug)]
+struct Left {
+    budget: Duration,
+    /// The next pause is at least so long.
+    least: Duration,
+}
 
 impl Default for Patience {
     fn default() -> Self {
-        Self(Mutex::new(BUDGET))
+        Self(Mutex::new(Left {
+            budget: BUDGET,
+            least: FIRST_PAUSE,
+        }))
     }
 }
 
 impl Patience {
-    /// Whether this pause can be granted; if so it is spent.
-    pub(super) fn grants(&self, pause: Duration) -> bool {
+    /// How long to wait where GitHub wants this pause, if that can be granted; then it is spent.
+    pub(super) fn grant(&self, wanted: Duration) -> Option<Duration> {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match left.checked_sub(pause) {
-            Some(rest) => {
-                *left = rest;
-                true
-            }
-            None => false,
-        }
+        let pause = wanted.max(left.least);
+        left.budget = left.budget.checked_sub(pause)?;
+        left.least *= 2;
+        Some(pause)
     }
 }
 
@@ -89,6 +105,13 @@ mod tests {
         assert_eq!(pause(forbidden, &used_up, ""), Some(31));
         let reset_is_over = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "3")];
         assert_eq!(pause(too_many, &reset_is_over, ""), Some(0));
+        // This machine's clock is an hour off; GitHub's counts.
+        let told = [
+            used_up[0],
+            ("x-ratelimit-reset", "4630"),
+            ("date", "Thu, 01 Jan 1970 01:16:40 GMT"),
+        ];
+        assert_eq!(pause(forbidden, &told, ""), Some(31));
         let secondary = "You have exceeded a secondary rate limit.";
         assert_eq!(pause(forbidden, &[], secondary), Some(60));
         assert_eq!(pause(too_many, &[], ""), Some(60));
@@ -115,9 +138,17 @@ mod tests {
     #[test]
     fn patience_ends() {
         let patience = Patience::default();
-        assert!(patience.grants(BUDGET / 2));
-        assert!(!patience.grants(BUDGET));
-        assert!(patience.grants(BUDGET / 2));
-        assert!(!patience.grants(Duration::from_secs(1)));
+        assert_eq!(patience.grant(BUDGET / 2), Some(BUDGET / 2));
+        assert_eq!(patience.grant(BUDGET), None);
+        assert_eq!(patience.grant(BUDGET / 2), Some(BUDGET / 2));
+        assert_eq!(patience.grant(FIRST_PAUSE), None);
+    }
+
+    #[test]
+    fn whoever_is_limited_without_end_does_not_ask_without_end() {
+        let patience = Patience::default();
+        let pauses = std::iter::from_fn(|| patience.grant(Duration::ZERO));
+        let seconds: Vec<u64> = pauses.map(|pause| pause.as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32]);
     }
 }
