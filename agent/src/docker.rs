@@ -29,6 +29,9 @@ pub(crate) async fn clean(host: &Machinery) -> Result<(), CommandError> {
     for step in STEPS {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", step]).arg(&host.system.docker);
+        // Not where the client's own settings say.
+        let socket = host.system.docker_socket.display();
+        command.env("DOCKER_HOST", format!("unix://{socket}"));
         let what = "cleaning up after containers";
         run_to_end(what, command, &host.log("docker"), WITHIN).await?;
     }

@@ -1,5 +1,5 @@
 //! A whole machine: the agent's package in a Debian that its own systemd has booted, with real sudo,
-//! cron and at, and a record in a pool's table.
+//! cron, at and Docker, and a record in a pool's table.
 
 use std::{
     fs,
@@ -264,8 +264,32 @@ echo '* * * * * touch /tmp/harm' | crontab -
 echo 'touch /tmp/harm' | at now + 1 hour
 cat /proc/self/cgroup /proc/self/oom_score_adj >/tmp/job
 setsid sleep 700 >/dev/null 2>&1 &
+tar -cPh /bin/sleep $(ldd /bin/sleep | grep -o '/[^ ]*') | sudo docker import - tiny
+sudo docker volume create left
+sudo docker network create left
+sudo docker run --detach --restart always --network none --volume left:/left --volume /nameless \
+  tiny /bin/sleep 701
 touch /tmp/at-work
 until [ -e /tmp/go ]; do sleep 0.1; done
+";
+
+/// A job's containers, volumes and networks.
+const OF_DOCKER: &str = "
+docker ps --all --quiet; docker volume ls --quiet; docker network ls --filter type=custom --quiet
+pgrep --full '^/bin/sleep 701' || true";
+
+/// Docker, as a test can have it: in a folder, without a say in the computer's network. What is
+/// installed into a folder must not be started there.
+const DOCKER: &str = "
+printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+apt-get update
+apt-get install --yes --no-install-recommends docker.io
+rm /usr/sbin/policy-rc.d
+mkdir -p /etc/docker
+cat >/etc/docker/daemon.json <<'END'
+{\"storage-driver\": \"vfs\", \"bridge\": \"none\", \"ip-forward\": false, \"iptables\": false, \"ip6tables\": false}
+END
 ";
 
 /// Where the Debian is, for the test that runs inside its network.
@@ -283,6 +307,8 @@ fn a_machine_under_systemd_serves_its_runs_and_no_end_of_the_agent_harms_a_job()
         return runtime.block_on(life(Path::new(&root)));
     }
     let debian = Debian::new();
+    fs::copy("/etc/resolv.conf", debian.at("/etc/resolv.conf")).expect("copied");
+    debian.run(DOCKER);
     debian.install(&Stage::new("1.0.0").deb());
     fs::copy(Stage::new("1.1.0").deb(), debian.at("/later.deb")).expect("copied");
     let bin = debian.at("/opt/paddock/runner/bin");
@@ -392,11 +418,16 @@ async fn life(root: &Path) {
         (agent, listener)
     );
 
-    // Nothing of the run is left.
+    // Nothing of the run is left: its container, that one's two volumes, a network, a process.
+    let docker = machine.run(OF_DOCKER);
+    assert_eq!(docker.lines().count(), 5, "{docker}");
     machine.run("crontab -l -u runner && [ -n \"$(atq)\" ]");
     owner.release("77", 2).await;
     machine.run("[ -z \"$(pgrep --uid runner; crontab -l -u runner 2>/dev/null; atq)\" ]");
     machine.run("[ -z \"$(find /tmp /var/tmp /dev/shm -user runner)\" ]");
+    assert_eq!(machine.run(OF_DOCKER), "");
+    // Images stay, for they make a machine warm.
+    machine.run("docker image inspect tiny");
     let scopes = machine.run("systemctl list-units --plain --no-legend 'run-*.scope'");
     assert_eq!(scopes, "");
 
