@@ -10,7 +10,7 @@ use controller::ports::{
 };
 use proto::{
     config::Image,
-    ids::{InstanceId, PoolName},
+    ids::{InstanceId, Label, PoolName},
     time::Time,
 };
 use rand::RngExt;
@@ -54,6 +54,8 @@ pub(super) struct Vm {
     pub(super) booted: Option<Result<(), String>>,
     pub(super) saved: Option<Saved>,
     pub(super) ages: Option<Ages>,
+    /// Who registers its runner just now, and under which label.
+    pub(super) registering: Option<(Process, Label)>,
     /// The runner that its runner program is configured as.
     pub(super) configured: Option<String>,
     pub(super) listener: Option<Listener>,
@@ -166,6 +168,7 @@ fn new_machine(state: &mut State, launched_at: Time, request: &FleetRequest) -> 
         booted: None,
         saved: None,
         ages: None,
+        registering: None,
         configured: None,
         listener: None,
     };

@@ -42,6 +42,8 @@ pub(super) struct Runner {
     pub(super) machine: InstanceId,
     pub(super) label: Label,
     pub(super) online: bool,
+    /// Its listener has ended by itself before; the agent brings it back.
+    pub(super) died: bool,
     pub(super) job: Option<u64>,
 }
 
@@ -120,6 +122,8 @@ impl State {
 
     /// Nobody listens there any more.
     pub(super) fn machine_is_gone(&mut self, id: &InstanceId) {
+        let vm = self.cloud.machines.get(id);
+        let taken = vm.is_some_and(|vm| vm.taken || vm.notice.is_some());
         let mut lost = Vec::new();
         for runner in self.github.runners.values_mut() {
             if runner.machine == *id {
@@ -128,11 +132,21 @@ impl State {
             }
         }
         for job in lost {
+            let mut let_go = false;
             if let Some(job) = self.github.jobs.get_mut(&job) {
                 job.at = JobAt::Lost;
                 job.cancelled.notify_waiters();
+                let_go = self.given_up.contains(&job.label);
             }
-            self.count("jobs lost with their machine");
+            self.count(if taken {
+                "jobs that EC2 took with their machine"
+            } else if let_go {
+                "jobs that a cancelled or endless workflow left behind"
+            } else if invariant::is_due(self, id) {
+                "jobs longer than their machine's time"
+            } else {
+                "jobs lost"
+            });
         }
     }
 }

@@ -122,19 +122,32 @@ impl Host for SimHost {
         _: &Secret,
         within: Duration,
     ) -> Result<(), Cause> {
-        let registering = self.process.pause(SECS(1), SECS(5));
-        if tokio::time::timeout(within, registering).await.is_err() {
-            return Err("it took too long".to_owned());
-        }
+        let registering = Some((self.process.clone(), tenant.label.clone()));
+        self.sim().with(|state| {
+            if let Some(vm) = state.vm(&self.id) {
+                vm.registering = registering;
+            }
+        });
+        let registered = self.process.pause(SECS(1), SECS(5));
+        let in_time = tokio::time::timeout(within, registered).await;
         self.sim().step(|state| {
+            if let Some(vm) = state.vm(&self.id) {
+                vm.registering = None;
+            }
+            if in_time.is_err() {
+                return Err("it took too long".to_owned());
+            }
             if state.strikes(Fault::RegistrationFails) {
                 return Err("GitHub refuses".to_owned());
             }
+            let earlier = state.github.runners.get(&tenant.name);
+            let died = earlier.is_some_and(|runner| runner.died);
             let runner = Runner {
                 id: state.rng.random(),
                 machine: self.id.clone(),
                 label: tenant.label.clone(),
                 online: false,
+                died,
                 job: None,
             };
             state.say(

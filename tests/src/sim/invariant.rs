@@ -18,8 +18,8 @@ use proto::{
 
 pub(super) use self::{
     exclusive::{after_listening, before_job},
-    provision::{after_done, after_failed, prompt},
-    quiet::{claimable, idempotent, leaking, no_leak, no_loss},
+    provision::{after_done, after_failed, prompt, served},
+    quiet::{claimable, forlorn, idempotent, leaking, no_leak, no_loss},
 };
 use super::{
     process::{CLOCK_ERROR, Process, Role},
@@ -47,6 +47,8 @@ pub enum Invariant {
     Idempotent,
     /// A cancelled step is over before GitHub kills it.
     Prompt,
+    /// The jobs of a provision that said done run.
+    Served,
 }
 
 /// A promise that was broken.
@@ -83,27 +85,31 @@ pub(super) fn after_change(
     before: &InstanceRecord,
     after: &InstanceRecord,
 ) {
-    if state.late_call {
-        state.late.insert(after.id().clone());
+    if after.state == Stands::Claimed && before.state != Stands::Claimed {
+        if state.late_call {
+            state.claimed_late.insert(after.id().clone());
+        } else {
+            state.claimed_late.remove(after.id());
+        }
     }
     exclusive::one_label_at_a_time(state, before, after);
     exclusive::nobody_listens_on_a_free_machine(state, after);
     if after.state == Stands::Terminated && before.state != Stands::Terminated {
+        state.ended.insert(before.id().clone(), before.clone());
         no_murder(state, process, before);
         what_serves_is_left_alone(state, process, before);
     }
     if after.state == Stands::Claimed && before.state != Stands::Claimed {
         claims_stand_in_the_journal(state, after);
-        exclusive::nobody_serves_another_label(state, after);
+        exclusive::nothing_of_another_label(state, after);
     }
     provision::only_the_fit_serve(state, before, after);
 }
 
-/// Before somebody but EC2 ends a machine. A record that says terminated was looked at when it
-/// began to.
+/// Before somebody but EC2 ends a machine: also one that got a job after its record said terminated.
 pub(super) fn before_end(state: &mut State, process: &Process, machine: &InstanceId) {
-    match state.record(machine).cloned() {
-        Some(record) if record.state == Stands::Terminated => {}
+    let record = state.ended.get(machine).or_else(|| state.record(machine));
+    match record.cloned() {
         Some(record) => no_murder(state, process, &record),
         None => {
             if state.job_on(machine).is_some() {
@@ -120,6 +126,12 @@ const LAST_MOMENTS: Duration = Duration::from_secs(30);
 /// Whether it may seem past: whoever ends a machine knows AWS's time only so well.
 fn is_over(state: &State, threshold: Option<Time>) -> bool {
     threshold.is_some_and(|threshold| threshold <= state.time() + CLOCK_ERROR)
+}
+
+/// Whether the machine's time was over, or may have seemed so.
+pub(super) fn is_due(state: &State, machine: &InstanceId) -> bool {
+    let record = state.ended.get(machine).or_else(|| state.record(machine));
+    is_over(state, record.and_then(|record| record.threshold))
 }
 
 /// No murder.

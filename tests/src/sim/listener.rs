@@ -94,7 +94,8 @@ pub(super) async fn live(sim: Sim, machine: InstanceId, id: ListenerId) {
             .filter(|known| known.id == id && known.ended.is_none())?
             .end(code);
         state.say(&name, "its listener dies");
-        state.github.runners.get_mut(&name)?.online = false;
+        let runner = state.github.runners.get_mut(&name)?;
+        (runner.online, runner.died) = (false, true);
         Some(())
     });
 }

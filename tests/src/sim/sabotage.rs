@@ -74,12 +74,6 @@ impl Sabotage {
         Self::SignalsOfAnyGeneration,
     ];
 
-    /// Whether only thousands of seeds find it: a step must be cancelled while its machine registers,
-    /// and another claim the machine in those few seconds.
-    pub fn is_rare(self) -> bool {
-        self == Self::SignalsOfAnyGeneration
-    }
-
     /// Looks for it in so many seeds, from the first on: what the first one that finds it came to.
     pub fn hunt(self, within: u64) -> Option<Outcome> {
         let outcomes = (0..within).map(|seed| simulate(seed, Some(self), false));

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use controller::provision::Provisioned;
 use proto::{
     ids::{InstanceId, Label},
     state::State as Stands,
@@ -35,19 +36,21 @@ const MANY: usize = 10;
 pub(super) async fn play(sim: Sim) {
     set_up(&sim).await;
     let around = around(&sim);
-    // First whenever they like; then all at once, and they race for what the first left idle.
+    // First whenever they like.
     let whenever = MINS([1, 4, 10][sim.one_of(3)]);
-    let at_once = SECS([2, 15][sim.one_of(2)]);
-    for (wave, within) in [(1, whenever), (2, at_once)] {
+    let count = 2 + sim.one_of(3);
+    all(&sim, 100..100 + count, whenever, A_FEW).await;
+    // Then all at once, and they race for what those before left idle. The second time they get
+    // machines that had more than one tenant.
+    for rush in 2..=2 + sim.one_of(2) {
+        let at_once = SECS([2, 8, 15][sim.one_of(3)]);
         // So that the race is also for machines whose idle time is about to be over.
-        if wave == 2 {
-            let idle_time = sim.with(|state| state.idle_time);
-            sim.pause(Duration::ZERO, idle_time.min(MINS(3))).await;
-            spawn_local(refresh_amid(sim.clone(), within));
-        }
-        let count = 2 + sim.one_of(3);
-        let numbers = (0..count).map(|number| 100 * wave + number);
-        all(&sim, numbers, within, A_FEW).await;
+        let idle_time = sim.with(|state| state.idle_time);
+        sim.pause(Duration::ZERO, idle_time.min(MINS(3))).await;
+        spawn_local(refresh_amid(sim.clone(), at_once));
+        let count = 2 + sim.one_of(4);
+        let numbers = (0..count).map(|number| 100 * rush + number);
+        all(&sim, numbers, at_once, A_FEW).await;
     }
     quiet(&sim, around).await;
 }
@@ -219,7 +222,7 @@ async fn workflow(sim: Sim, number: usize, within: Duration, most: usize) {
 
 async fn attempt(sim: &Sim, wish: &Wish) {
     match run_provision(sim, wish, &Fortune::draw(sim)).await {
-        Provision::Done(_) => jobs(sim, wish).await,
+        Provision::Done(done) => jobs(sim, wish, &done).await,
         Provision::Failed | Provision::Killed => {}
     }
     sim.with(|state| state.given_up.insert(wish.label.clone()));
@@ -235,7 +238,7 @@ async fn attempt(sim: &Sim, wish: &Wish) {
 }
 
 /// The jobs between provision and release.
-async fn jobs(sim: &Sim, wish: &Wish) {
+async fn jobs(sim: &Sim, wish: &Wish, done: &Provisioned) {
     let count = sim.one_of(2 * wish.count as usize + 1);
     // One of these may keep the others waiting.
     let mut endless = false;
@@ -261,10 +264,8 @@ async fn jobs(sim: &Sim, wish: &Wish) {
         // GitHub runs the release of a cancelled workflow while its jobs are told to end.
         sim.with(|state| state.given_up.insert(wish.label.clone()));
         let waiting = github::cancel_jobs(sim, &ids);
-        if !cancelled && !endless {
-            sim.with(|state| {
-                (0..waiting).for_each(|_| state.count("jobs that waited in vain"));
-            });
+        if !cancelled && !endless && waiting > 0 {
+            sim.with(|state| invariant::served(state, done, waiting));
         }
     }
 }
@@ -273,6 +274,7 @@ async fn jobs(sim: &Sim, wish: &Wish) {
 async fn in_the_end(sim: &Sim) {
     // Longer than a machine may be without a record, and than clocks are off.
     sim.pause(MINS(6), MINS(14)).await;
+    let forlorn = sim.with(|state| invariant::forlorn(state));
     let mut refreshes = 0;
     while refreshes < 2 {
         // One that leaves everything to a refresh that died meanwhile does not count.
@@ -281,7 +283,7 @@ async fn in_the_end(sim: &Sim) {
     }
     let leaking = sim.with(|state| invariant::leaking(state));
     sleep(SECS(15)).await;
-    sim.step(|state| invariant::no_leak(state, &leaking));
+    sim.step(|state| invariant::no_leak(state, &leaking, &forlorn));
     everything_idle_can_be_claimed(sim).await;
     // A threshold may pass between two of them; not between all.
     let mut planned = None;

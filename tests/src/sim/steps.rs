@@ -63,15 +63,17 @@ impl Fortune {
 
     pub(super) fn draw(sim: &Sim) -> Self {
         sim.with(|state| {
+            let waits = |waits: i64| u32::try_from(waits).unwrap_or_default();
+            // A step has few waits when it is quick, hundreds when machines boot meanwhile.
+            let most = [20, 80, 320][state.rng.random_range(0..3)];
             let mut maybe = |fault, most: i64| {
                 let happens = state.strikes(fault);
                 happens.then(|| state.rng.random_range(0..most))
             };
-            let waits = |waits: i64| u32::try_from(waits).unwrap_or_default();
             Self {
                 skew: maybe(Fault::ClockOff, 600_000).map_or(0, |skew| skew - 300_000),
-                waits_left: maybe(Fault::ControllerKilled, 80).map(waits),
-                interrupted: maybe(Fault::StepCancelled, 80).map(waits),
+                waits_left: maybe(Fault::ControllerKilled, most).map(waits),
+                interrupted: maybe(Fault::StepCancelled, most).map(waits),
             }
         })
     }

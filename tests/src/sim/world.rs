@@ -98,8 +98,10 @@ pub(super) struct State {
     pub(super) given_up: BTreeSet<Label>,
     /// Whether the call that is being applied was given up by its caller before.
     pub(super) late_call: bool,
-    /// Machines that such a call changed: nobody knew, so nobody could take it back.
-    pub(super) late: BTreeSet<InstanceId>,
+    /// Machines that such a call claimed: nobody knew, so nobody could take it back.
+    pub(super) claimed_late: BTreeSet<InstanceId>,
+    /// The records of machines as they were before they said terminated.
+    pub(super) ended: BTreeMap<InstanceId, InstanceRecord>,
     /// Machines that said they are not fit when somebody claimed them.
     pub(super) unfit: BTreeSet<InstanceId>,
     pub(super) violation: Option<Violation>,
@@ -187,7 +189,8 @@ impl Sim {
             github: Github::default(),
             given_up: BTreeSet::new(),
             late_call: false,
-            late: BTreeSet::new(),
+            claimed_late: BTreeSet::new(),
+            ended: BTreeMap::new(),
             unfit: BTreeSet::new(),
             violation: None,
             counts: BTreeMap::new(),

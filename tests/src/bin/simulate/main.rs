@@ -177,7 +177,7 @@ fn endure(seed: u64, workflows: usize) -> ExitCode {
             percentile(99)
         );
     }
-    let lost = sum.counts.get("jobs lost with their machine");
+    let lost = sum.counts.get("jobs lost");
     println!(
         "leaked machines: {}, lost jobs: {}",
         if outcome.violation.is_none() {

@@ -37,19 +37,33 @@ pub(super) fn nobody_listens_on_a_free_machine(state: &mut State, record: &Insta
     }
 }
 
-/// Exclusive: at a claim, the runner of an earlier label is gone.
-pub(super) fn nobody_serves_another_label(state: &mut State, record: &InstanceRecord) {
+/// Exclusive: at a claim, nothing of an earlier label is on the machine: its runner does not listen,
+/// is not configured, and is not about to be.
+pub(super) fn nothing_of_another_label(state: &mut State, record: &InstanceRecord) {
+    let others = |label: &Label| Some(label) != record.label.as_ref();
     let online = state.online_on(record.id());
-    let other = online
-        .iter()
-        .find(|(_, runner)| Some(&runner.label) != record.label.as_ref());
-    if let Some((name, runner)) = other {
-        let what = format!(
-            "{} is claimed for {:?}, but {name} listens there for {}",
-            record.id(),
-            record.label,
-            runner.label
-        );
+    let mut listens = online.iter().map(|(_, runner)| &runner.label);
+    let vm = state.cloud.machines.get(record.id());
+    let runners = &state.github.runners;
+    let configured = vm.and_then(|vm| Some(&runners.get(vm.configured.as_ref()?)?.label));
+    let registering = vm
+        .and_then(|vm| vm.registering.as_ref())
+        .filter(|(agent, _)| !agent.is_dead())
+        .map(|(_, label)| label);
+    let what = [
+        ("listens", listens.find(|label| others(label))),
+        ("is configured", configured.filter(|label| others(label))),
+        ("registers", registering.filter(|label| others(label))),
+    ]
+    .into_iter()
+    .find_map(|(does, other)| {
+        let other = other?;
+        let (id, label) = (record.id(), record.label.as_ref()?);
+        Some(format!(
+            "{id} is claimed for {label}, but a runner {does} there for {other}"
+        ))
+    });
+    if let Some(what) = what {
         breach(state, Invariant::Exclusive, what);
     }
 }

@@ -23,13 +23,18 @@ pub(in crate::sim) fn after_done(state: &mut State, wanted: usize, done: &Provis
         wrong.push(format!("{} machines instead of {wanted}", ids.len()));
     }
     for id in &ids {
-        if state.cloud.machines.get(id).is_some_and(|vm| vm.taken) {
+        // EC2 takes it, or has said so and its agent has closed the record.
+        let vm = state.cloud.machines.get(id);
+        let closed = state
+            .record(id)
+            .is_some_and(|r| r.state == Stands::Terminated);
+        if vm.is_some_and(|vm| vm.taken || (closed && vm.notice.is_some())) {
             continue;
         }
         let runners = &state.github.runners;
-        let registered = runners
-            .values()
-            .any(|runner| runner.machine == *id && runner.label == done.label);
+        let registered = runners.values().any(|runner| {
+            runner.machine == *id && runner.label == done.label && (runner.online || runner.died)
+        });
         let serves = state.record(id).is_some_and(|record| {
             record.state == Stands::Running && record.label.as_ref() == Some(&done.label)
         });
@@ -87,7 +92,7 @@ pub(in crate::sim) fn after_failed(state: &mut State, label: &Label, client_toke
             began
                 && record.state != Stands::Terminated
                 && record.label.as_ref() == Some(label)
-                && !state.late.contains(record.id())
+                && !state.claimed_late.contains(record.id())
                 && state.is_alive(record.id())
         })
         .map(|record| format!("{} is {}", record.id(), record.state))
@@ -110,5 +115,23 @@ pub(in crate::sim) fn prompt(state: &mut State, process: &Process) {
     if let Role::Step(label) = &process.role {
         let what = format!("{process} of {label} still runs when SIGKILL comes");
         breach(state, Invariant::Prompt, what);
+    }
+}
+
+/// Served: when jobs of a provision that is done were waited for in vain, longer than its machines need
+/// for all of them. Fewer machines, after EC2 took one or one fell ill, may need longer.
+pub(in crate::sim) fn served(state: &mut State, done: &Provisioned, waiting: usize) {
+    let mut machines = done.machines.iter();
+    let all_there = machines.all(|ready| {
+        let well = state
+            .record(&ready.id)
+            .is_some_and(|r| r.unhealthy().is_none());
+        well && state.is_alive(&ready.id)
+    });
+    if all_there {
+        let what = format!("{waiting} jobs of {} are never started", done.label);
+        breach(state, Invariant::Served, what);
+    } else {
+        state.count("workflows that lost a machine");
     }
 }

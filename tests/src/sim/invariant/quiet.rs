@@ -27,9 +27,25 @@ pub(in crate::sim) fn leaking(state: &State) -> BTreeSet<String> {
     machines.chain(records).chain(journals).collect()
 }
 
+/// The runners that GitHub shows without a machine. Those that two refreshes leave have leaked.
+pub(in crate::sim) fn forlorn(state: &State) -> BTreeSet<String> {
+    let runners = state.github.runners.iter();
+    runners
+        .filter(|(_, runner)| !state.is_alive(&runner.machine))
+        .map(|(name, _)| format!("runner {name} has no machine"))
+        .collect()
+}
+
 /// No leak: once all is quiet and refresh ran twice. What two looks show has leaked.
-pub(in crate::sim) fn no_leak(state: &mut State, earlier: &BTreeSet<String>) {
-    let leaked: Vec<String> = leaking(state).intersection(earlier).cloned().collect();
+pub(in crate::sim) fn no_leak(
+    state: &mut State,
+    earlier: &BTreeSet<String>,
+    forlorn_before: &BTreeSet<String>,
+) {
+    let (leaking, forlorn) = (leaking(state), forlorn(state));
+    let leaked = leaking.intersection(earlier);
+    let leaked = leaked.chain(forlorn.intersection(forlorn_before));
+    let leaked: Vec<String> = leaked.cloned().collect();
     if !leaked.is_empty() {
         breach(state, Invariant::NoLeak, leaked.join("; "));
     }
