@@ -64,6 +64,9 @@ pub trait Surroundings: Send + Sync {
     /// The ARN of an instance profile's role, if it has one.
     async fn role_of_profile(&self, profile: &str) -> Result<Option<String>, PortError>;
 
+    /// The ARN of a role, which has its path.
+    async fn role(&self, name: &str) -> Result<String, PortError>;
+
     /// Those of the actions that a role or user may not do.
     async fn denied(&self, principal: &str, grant: &Grant) -> Result<Vec<String>, PortError>;
 }

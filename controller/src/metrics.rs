@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use proto::{
     ids::{ClassName, InstanceId},
     instance::InstanceRecord,
-    signal::Signal,
     state::State,
     time::Time,
 };
@@ -94,10 +93,7 @@ pub fn of_pool(observed: &Observed, steps: &[Step], rules: &IdleRules, now: Time
         for state in State::LIVE {
             count(name_of(state), &|record| record.state == state);
         }
-        count("Interrupted", &|record| {
-            let report = record.report.as_ref();
-            report.is_some_and(|report| report.signal == Signal::Interrupted)
-        });
+        count("Interrupted", &InstanceRecord::is_interrupted);
         count("Expired", &|record| expired.contains(record.id()));
         if orphans_known {
             count("Orphaned", &|record| orphaned.contains(record.id()));

@@ -18,6 +18,7 @@ mod execute;
 #[cfg(test)]
 mod fakes;
 mod floor;
+mod image;
 mod lease;
 mod observe;
 mod over;
@@ -110,15 +111,7 @@ pub async fn refresh(
             return report;
         }
     }
-    let observed = observe(
-        settings,
-        ports,
-        found.arn,
-        home.as_ref(),
-        found.config,
-        &mut report,
-    )
-    .await;
+    let observed = observe(settings, ports, found, home.as_ref(), &mut report).await;
     let steps = plan::plan(settings, &observed, ports.clock.now());
     if settings.parameters.metrics && !settings.dry_run {
         let now = ports.clock.now();

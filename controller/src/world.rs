@@ -50,17 +50,32 @@ impl World {
         arns: &[InstanceArn],
         deadline: Time,
     ) -> Result<Option<Vec<InstanceRecord>>, TableError> {
-        match self.table.instances(arns).await {
-            Err(error) if error.kind == TableErrorKind::Unavailable && self.now() < deadline => {
-                tracing::warn!("{}; looking again", chain(&error));
-                Ok(None)
-            }
-            found => found.map(Some),
-        }
+        let found = self.table.instances(arns).await;
+        patiently(found, self.now(), deadline)
     }
 
     /// The key of an instance's record.
     pub fn arn(&self, id: &InstanceId) -> InstanceArn {
         InstanceArn::new(&self.home, id)
+    }
+}
+
+/// The table's answer to somebody who waits until `deadline`; none when it is out of reach for a
+/// moment and there is time to ask again.
+///
+/// # Errors
+///
+/// When the table refuses, or is still out of reach at the deadline.
+pub fn patiently<T>(
+    answer: Result<T, TableError>,
+    now: Time,
+    deadline: Time,
+) -> Result<Option<T>, TableError> {
+    match answer {
+        Err(error) if error.kind == TableErrorKind::Unavailable && now < deadline => {
+            tracing::warn!("{}; trying again", chain(&error));
+            Ok(None)
+        }
+        answer => answer.map(Some),
     }
 }

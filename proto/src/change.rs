@@ -37,6 +37,10 @@ pub enum Clause {
     NoJob,
     /// Its agent said in this very generation that it is deregistered and clean, and no job runs.
     Clean,
+    /// It holds this token of GitHub's.
+    TokenIs(Secret),
+    /// Its last beat is of this very instant.
+    BeatIs(Time),
 }
 
 /// One assignment.
@@ -106,10 +110,14 @@ impl Change {
     }
 
     /// Removes GitHub's token from the record, unless the controller has moved on meanwhile and
-    /// written another.
-    pub fn forget_token(generation: u64) -> Self {
+    /// written another; a call that arrives after the agent's next beat does nothing, for the same
+    /// token may be there anew. Both conditions are on what the agent may write: IAM counts what a
+    /// condition names as if it were written, and would have to allow the generation, too.
+    pub fn forget_token(token: Secret, last_beat: Option<Time>) -> Self {
         Self {
-            when: vec![Clause::GenerationIs(generation)],
+            when: std::iter::once(Clause::TokenIs(token))
+                .chain(last_beat.map(Clause::BeatIs))
+                .collect(),
             set: vec![Assign::Token(None)],
         }
     }
@@ -169,6 +177,8 @@ impl Clause {
             Self::NoJob => record.job.is_none(),
             Self::Clean => record.says(Signal::RemoveRegOk) && record.job.is_none(),
             Self::BeatAfter(time) => record.heartbeat.is_some_and(|beat| beat >= *time),
+            Self::TokenIs(token) => record.token.as_ref() == Some(token),
+            Self::BeatIs(time) => record.heartbeat == Some(*time),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The record of one machine: everything the pool knows of it, in one item under 1 KiB.
+//!
+//! Every field has one writer. A machine's role may write the agent's fields alone, so whoever
+//! takes that role can lie about the machine, but not give it more time. What is written there and
+//! cannot be read counts as not said: it must not hide the record.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::{
     ids::{ClassName, Home, InstanceArn, InstanceId, Label},
@@ -111,7 +115,7 @@ pub struct InstanceRecord {
     /// The key. Controller, once.
     #[serde(rename = "pk")]
     pub arn: InstanceArn,
-    /// Controller; the agent in the two cases of [`crate::state`].
+    /// Controller.
     pub state: State,
     /// Whose machine it is. Controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,32 +145,74 @@ pub struct InstanceRecord {
     pub template_version: i64,
     /// GitHub's token for the next registration or removal. The controller writes it with a
     /// claim or a release, the agent removes it once used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub token: Option<Secret>,
-    /// Why it was terminated. Who terminated it.
+    /// Why it was terminated. Controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When DynamoDB may forget the record (seconds since 1970), once terminated.
+    /// When DynamoDB may forget the record (seconds since 1970), once terminated. Controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
     /// The last beat. Agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub heartbeat: Option<Time>,
     /// The last signal. Agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub report: Option<Report>,
     /// Agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub runner: Option<Runner>,
     /// The job that runs. Agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub job: Option<Job>,
     /// How many jobs ended on the machine. Agent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_readable")]
     pub jobs: u32,
     /// Agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub health: Option<Health>,
+}
+
+/// What a machine's role may write, it may spoil.
+fn if_readable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said<T> {
+        Readable(T),
+        Spoiled(IgnoredAny),
+    }
+    Ok(match Said::deserialize(deserializer)? {
+        Said::Readable(value) => value,
+        Said::Spoiled(IgnoredAny) => T::default(),
+    })
 }
 
 impl InstanceRecord {
@@ -234,6 +280,13 @@ impl InstanceRecord {
             .is_some_and(|heartbeat| now.since(heartbeat) <= healthy_within)
     }
 
+    /// Whether EC2 takes it away. Once said that holds for good, whichever generation it was said in.
+    pub fn is_interrupted(&self) -> bool {
+        self.report
+            .as_ref()
+            .is_some_and(|report| report.signal == Signal::Interrupted)
+    }
+
     /// Why the machine must not be handed out, if so, by what it says of itself.
     pub fn unhealthy(&self) -> Option<&str> {
         self.health
@@ -250,6 +303,31 @@ mod tests {
     #[test]
     fn secrets_do_not_show() {
         assert_eq!(format!("{:?}", Secret::new("hush")), "Secret(…)");
+    }
+
+    #[test]
+    fn what_a_machine_spoils_in_its_record_does_not_hide_it() {
+        let whole = InstanceRecord {
+            token: Some(Secret::new("t")),
+            heartbeat: Some(Time::EPOCH),
+            jobs: 3,
+            ..InstanceRecord::example(State::Running)
+        };
+        let text = serde_json::to_value(&whole).unwrap();
+        assert_eq!(serde_json::from_value(text.clone()).ok(), Some(whole));
+        for spoiled in [serde_json::json!({"a": [1]}), 7.into(), "x".into()] {
+            let mut text = text.clone();
+            for field in ["token", "heartbeat", "report", "runner", "job", "health"] {
+                text[field] = spoiled.clone();
+            }
+            text["jobs"] = "many".into();
+            let read: InstanceRecord = serde_json::from_value(text).unwrap();
+            assert_eq!((read.heartbeat, read.report, read.jobs), (None, None, 0));
+            assert!(read.threshold.is_some());
+        }
+        let mut text = text;
+        text["threshold"] = "soon".into();
+        assert!(serde_json::from_value::<InstanceRecord>(text).is_err());
     }
 
     #[test]

@@ -10,6 +10,10 @@
 //!
 //! [`Transition::target`] is the table. [`Transition::change`] turns a transition into one
 //! conditional write; whatever the condition does not ask for, another program may have changed.
+//!
+//! All steps are the controller's: a machine's role may write none of what they write. Once its
+//! threshold has passed, a machine can only be terminated. So its agent may then switch it off
+//! without asking anybody: see [`crate::instance`].
 
 use std::{fmt, time::Duration};
 
@@ -140,8 +144,6 @@ pub enum Terminate {
     Generation(u64),
     /// The same, and no job runs: a released machine is idle while its last job ends.
     Free(u64),
-    /// EC2 has taken it already, or is about to.
-    Gone,
 }
 
 /// No such step.
@@ -236,6 +238,7 @@ impl Transition {
                     Clause::GenerationIs(*generation),
                     Clause::Reported(Signal::RegOk, *generation),
                     Clause::BeatAfter(now - *healthy_within),
+                    Clause::ThresholdAfter(now),
                 ]);
                 set.extend([
                     Assign::State(State::Running),
@@ -252,6 +255,7 @@ impl Transition {
                     Clause::GenerationIs(*generation),
                     Clause::Reported(Signal::Ok, *generation),
                     Clause::BeatAfter(now - *healthy_within),
+                    Clause::ThresholdAfter(now),
                 ]);
                 set.extend([
                     Assign::State(State::Idle),
@@ -282,7 +286,6 @@ impl Transition {
                     Terminate::Free(generation) => {
                         vec![Clause::GenerationIs(*generation), Clause::NoJob]
                     }
-                    Terminate::Gone => vec![],
                 });
                 set.extend([
                     Assign::State(State::Terminated),
@@ -399,6 +402,16 @@ mod tests {
             };
             assert!(sources.iter().all(|from| step.target(*from).is_ok()));
             assert!(change.set.contains(&Assign::NextGeneration));
+        }
+    }
+
+    #[test]
+    fn once_its_threshold_has_passed_a_machine_can_only_end() {
+        let now = Time::from_millis(0);
+        for step in every_step() {
+            let asks = step.change(now).when.contains(&Clause::ThresholdAfter(now));
+            let ends = matches!(step, Transition::Terminate { .. });
+            assert_ne!(asks, ends, "{step:?}");
         }
     }
 

@@ -308,6 +308,9 @@ async fn doctor_names_what_is_wrong() {
         assert!(step.log.contains(&line), "{about}: {}", step.log);
     }
     assert!(!step.log.contains("failed   "), "{}", step.log);
+    // A session's ARN leaves out the path of its role, which IAM wants to be told.
+    let role = "arn:aws:iam::123456789012:role/ci/operator has all";
+    assert!(step.log.contains(role), "{}", step.log);
 
     let url = pool.yard.aws.url();
     let config = pool.table.config().await.expect("read");
@@ -323,6 +326,7 @@ async fn doctor_names_what_is_wrong() {
         .await
         .expect("deleted");
     pool.yard.aws.forbid("sqs:SendMessage");
+    pool.yard.aws.forbid("iam:GetRole");
     pool.yard.aws.forbid("ec2:DescribeSecurityGroups");
     let step = operate(&pool, "doctor", &["--commands", "release"]).await;
     assert_eq!(step.code, 1, "{}", step.log);
@@ -330,9 +334,16 @@ async fn doctor_names_what_is_wrong() {
         "it is gone: run refresh",
         "subnet-0dead",
         "failed   security groups: cannot find all security groups",
-        "lacks sqs:SendMessage",
-        "4 of the findings",
+        "warning  role: whether operator has a path is not known",
+        "warning  permissions for release: not known: ",
+        "3 of the findings",
     ] {
+        assert!(step.log.contains(words), "{words}: {}", step.log);
+    }
+    let role = ["--commands", "release", "--role"];
+    let role = [&role[..], &["arn:aws:iam::123456789012:role/ci/operator"]].concat();
+    let step = operate(&pool, "doctor", &role).await;
+    for words in ["lacks sqs:SendMessage", "4 of the findings"] {
         assert!(step.log.contains(words), "{words}: {}", step.log);
     }
 

@@ -139,8 +139,10 @@ impl Machine {
             };
             return Some((kind, Call::Change(change)));
         }
-        if record.token.is_some() && self.token_is_used(record) {
-            let change = Change::forget_token(record.generation);
+        if let Some(token) = record.token.clone()
+            && self.token_is_used(record)
+        {
+            let change = Change::forget_token(token, record.heartbeat);
             return Some((Kind::Forget, Call::Change(change)));
         }
         if self.job.is_none() { look() } else { None }

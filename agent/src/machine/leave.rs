@@ -1,12 +1,15 @@
 //! When and how the machine ends itself.
 //!
 //! The way out is to switch off: the launch template makes that a termination, and it needs
-//! neither permission nor network.
+//! neither permission nor network. The table is told why, where it lets a machine's own threshold
+//! pass or EC2 takes the machine away; that the record is closed is refresh's business.
 
 use std::time::Duration;
 
 use proto::{
-    state::{State, Terminate, Transition},
+    change::{Assign, Change},
+    instance::Health,
+    state::State,
     time::human,
 };
 
@@ -28,16 +31,24 @@ pub(super) struct Leaving {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// The table is to be told on this condition, but not later than this.
-    Tell { only: Terminate, until: Duration },
+    /// The table is to be told, but not later than this.
+    Tell { until: Duration },
     /// Off, at this instant.
     Off { at: Duration },
+}
+
+/// Whether the table is told before the machine goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    Told,
+    /// It knows already, or cannot be told.
+    Silent,
 }
 
 impl Leaving {
     pub(super) fn wake(&self) -> Duration {
         match self.step {
-            Step::Tell { until, .. } => until,
+            Step::Tell { until } => until,
             Step::Off { at } => at,
         }
     }
@@ -74,7 +85,7 @@ impl Machine {
             if record.state == State::Terminated {
                 let why = record.reason.as_deref().unwrap_or("no reason given");
                 let reason = format!("the record says terminated: {why}");
-                return self.go(reason, None, now);
+                return self.go(reason, Farewell::Silent, now);
             }
             if matches!(self.boot, Boot::Failed { .. })
                 && self.tenancy.listener.is_none()
@@ -87,16 +98,16 @@ impl Machine {
             .failure_told
             .is_some_and(|at| now.mono >= at + FAILURE_SHOWN)
         {
-            return self.go("boot failed".to_owned(), None, now);
+            return self.go("boot failed".to_owned(), Farewell::Silent, now);
         }
         if self.interrupted().is_some_and(|at| now.mono >= at) {
             let reason = self.noticed.ailment().unwrap_or_default();
-            return self.go(reason, Some(Terminate::Gone), now);
+            return self.go(reason, Farewell::Told, now);
         }
         if self.expires.is_some_and(|at| now.mono >= at) {
             let grace = human(seconds(self.config.times.grace));
             let reason = format!("the threshold passed {grace} ago and nobody ended this machine");
-            return self.go(reason, Some(Terminate::Expired), now);
+            return self.go(reason, Farewell::Told, now);
         }
         let (unclaimed, contact) = (self.unclaimed(), self.out_of_contact());
         let because = match &self.calls.trouble {
@@ -106,11 +117,11 @@ impl Machine {
         if unclaimed.is_some_and(|at| now.mono >= at) {
             let time = human(seconds(self.config.times.unclaimed));
             let reason = format!("nobody wrote a record within {time}{because}");
-            self.go(reason, None, now);
+            self.go(reason, Farewell::Silent, now);
         } else if now.mono >= contact {
             let time = human(seconds(self.config.times.contact));
             let reason = format!("the table was out of reach for {time}{because}");
-            self.go(reason, None, now);
+            self.go(reason, Farewell::Silent, now);
         }
     }
 
@@ -136,20 +147,19 @@ impl Machine {
         .min()
     }
 
-    /// Begins to leave; the record is closed before that if it may be, under the condition given.
-    fn go(&mut self, reason: String, tell: Option<Terminate>, now: Now) {
+    /// Begins to leave.
+    fn go(&mut self, reason: String, farewell: Farewell, now: Now) {
         self.note(now, &format!("this machine ends itself: {reason}"));
         if self.is_interrupted()
             && let Some(generation) = self.record.as_ref().map(|record| record.generation)
         {
             self.say_interrupted(generation, now);
         }
-        let step = match tell {
-            Some(only) => Step::Tell {
-                only,
+        let step = match farewell {
+            Farewell::Told => Step::Tell {
                 until: now.mono + FAREWELL,
             },
-            None => Step::Off { at: now.mono },
+            Farewell::Silent => Step::Off { at: now.mono },
         };
         self.leaving = Some(Leaving { reason, step });
     }
@@ -158,21 +168,19 @@ impl Machine {
     pub(super) fn leave(&mut self, now: Now) -> Option<Effect> {
         let leaving = self.leaving.as_mut()?;
         match &leaving.step {
-            Step::Tell { only, until } if now.mono < *until => {
+            Step::Tell { until } if now.mono < *until => {
                 if self.calls.under_way.is_some() {
                     return None;
                 }
                 self.calls.under_way = Some(Kind::Farewell);
-                let farewell = Transition::Terminate {
-                    reason: leaving.reason.clone(),
-                    only: only.clone(),
-                };
-                let mut change = farewell.change(now.wall);
                 // The last word: why the run loses its machine.
-                change
-                    .set
-                    .extend(self.report.clone().map(proto::change::Assign::Report));
-                Some(Effect::Table(Call::Change(change)))
+                let health = Assign::Health(Health {
+                    healthy: false,
+                    reason: Some(leaving.reason.clone()),
+                });
+                let report = self.report.clone().map(Assign::Report);
+                let farewell = Change::beat(now.wall, report.into_iter().chain([health]));
+                Some(Effect::Table(Call::Change(farewell)))
             }
             Step::Tell { .. } => Some(leaving.off(now)),
             Step::Off { at } if now.mono >= *at => Some(leaving.off(now)),
@@ -187,17 +195,15 @@ impl Machine {
         }
     }
 
-    /// The table knows; or it has given the machine more time meanwhile.
+    /// The table knows; or it has given the machine more time meanwhile. It gives none to one whose
+    /// threshold has passed, so what its answer says stays true.
     pub(super) fn farewell_answered(&mut self, answer: &Answer, now: Now) {
+        let interrupted = self.is_interrupted();
         let Some(leaving) = &mut self.leaving else {
             return;
         };
-        let spared = !answer.applied
-            && answer.record.as_ref().is_some_and(|record| {
-                record
-                    .threshold
-                    .is_some_and(|threshold| threshold > now.wall)
-            });
+        let threshold = answer.record.as_ref().and_then(|record| record.threshold);
+        let spared = !interrupted && threshold.is_some_and(|threshold| threshold > now.wall);
         if spared {
             tracing::info!("the table has given this machine more time: it stays");
             self.leaving = None;

@@ -73,6 +73,18 @@ struct Role {
 }
 
 #[derive(Deserialize)]
+struct FoundRole {
+    #[serde(rename = "GetRoleResult")]
+    result: RoleResult,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoleResult {
+    role: Role,
+}
+
+#[derive(Deserialize)]
 struct Simulated {
     #[serde(rename = "SimulatePrincipalPolicyResult")]
     result: Simulation,
@@ -157,6 +169,13 @@ impl Surroundings for AwsSurroundings {
         let profiled: Profiled = read("read the instance profile", &answer.xml)?;
         let mut roles = profiled.result.instance_profile.roles.member.into_iter();
         Ok(roles.next().map(|role| role.arn))
+    }
+
+    async fn role(&self, name: &str) -> Result<String, PortError> {
+        let name = [pair("RoleName", name)];
+        let answer = IAM.call(&self.config, "GetRole", &name).await?;
+        let found: FoundRole = read("read the role", &answer.xml)?;
+        Ok(found.result.role.arn)
     }
 
     async fn denied(&self, principal: &str, grant: &Grant) -> Result<Vec<String>, PortError> {

@@ -86,16 +86,33 @@ pub fn grants(
     Ok(grants)
 }
 
+/// Whose policies count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// A role or user, by its ARN.
+    Known(String),
+    /// The role of a session, whose ARN leaves out the role's path.
+    Role {
+        /// Its name.
+        name: String,
+        /// Its ARN, if it has no path.
+        at_the_root: String,
+    },
+}
+
 /// The role or user whose policies count: an assumed role's session is not one.
-pub fn principal(caller: &str) -> String {
+pub fn principal(caller: &str) -> Principal {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     if let [arn, partition, "sts", region, account, session] = parts[..]
         && let Some(role) = session.strip_prefix("assumed-role/")
     {
-        let role = role.split('/').next().unwrap_or_default();
-        return format!("{arn}:{partition}:iam:{region}:{account}:role/{role}");
+        let name = role.split('/').next().unwrap_or_default().to_owned();
+        return Principal::Role {
+            at_the_root: format!("{arn}:{partition}:iam:{region}:{account}:role/{name}"),
+            name,
+        };
     }
-    caller.to_owned()
+    Principal::Known(caller.to_owned())
 }
 
 #[cfg(test)]
@@ -131,8 +148,12 @@ mod tests {
     #[test]
     fn a_session_has_the_policies_of_its_role() {
         let session = "arn:aws:sts::123456789012:assumed-role/ops/run-7";
-        assert_eq!(principal(session), "arn:aws:iam::123456789012:role/ops");
+        let role = Principal::Role {
+            name: "ops".into(),
+            at_the_root: "arn:aws:iam::123456789012:role/ops".into(),
+        };
+        assert_eq!(principal(session), role);
         let user = "arn:aws:iam::123456789012:user/ops";
-        assert_eq!(principal(user), user);
+        assert_eq!(principal(user), Principal::Known(user.into()));
     }
 }

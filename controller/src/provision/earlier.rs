@@ -111,7 +111,7 @@ pub(super) async fn settle(
                 .instances(&ids)
                 .await
                 .map_err(ProvisionError::from)?;
-            let Some(machines) = adopted(&earlier, &records) else {
+            let Some(machines) = adopted(&earlier, &records, started) else {
                 return Err(taken(", and some of its machines are gone").into());
             };
             console.say("this step has run before: its machines are adopted");
@@ -166,12 +166,14 @@ pub(super) async fn settle(
 }
 
 /// The machines of a committed provision, if all of them still serve it.
-fn adopted(journal: &ProvisionRecord, records: &[InstanceRecord]) -> Option<Vec<Ready>> {
+fn adopted(journal: &ProvisionRecord, records: &[InstanceRecord], now: Time) -> Option<Vec<Ready>> {
     let machine = |id: &InstanceId| {
         records.iter().find(|record| {
             record.id() == id
                 && record.state == State::Running
                 && record.label.as_ref() == Some(&journal.label)
+                && record.threshold > Some(now)
+                && !record.is_interrupted()
         })
     };
     // Candidates that were lost on the way stand in the journal too: those that serve must be as

@@ -18,6 +18,8 @@ pub struct RefreshSettings {
     pub github_url: String,
     /// What new machines are made from, with the id of their image.
     pub template: TemplateContent<String>,
+    /// Whether an operator named that image: one that will not do is bad input then.
+    pub image_is_input: bool,
     /// The runner program that its user data names.
     pub runner: Option<RunnerRelease>,
     /// Whether runners register anew after each job, and so need tokens while they are running.

@@ -23,7 +23,7 @@ use proto::{
 use super::{
     Failed, RefreshPorts, RefreshSettings, StepError, ending, plan::floor::unready, step::Step,
 };
-use crate::{backoff::Looks, output::chain};
+use crate::{backoff::Looks, output::chain, world::patiently};
 
 /// How long a machine that was pooled may take to say that it is clean. It notices within a
 /// second; one that does not is listed by a later refresh.
@@ -134,12 +134,16 @@ impl Floor<'_> {
                 .map(|id| InstanceArn::new(self.home, id))
                 .collect();
             let now = self.now();
-            for record in self.ports.table.instances(&arns).await? {
+            let found = self.ports.table.instances(&arns).await;
+            let found = patiently(found, now, waiting.deadline)?;
+            for record in found.into_iter().flatten() {
                 let id = record.id().clone();
                 match judge(&record, now, waiting.deadline, clean_by.get(&id).copied()) {
                     Verdict::Waiting => {}
                     Verdict::Up => {
-                        if self.pool(&record).await? {
+                        let pooled = self.pool(&record).await;
+                        // One that was applied and not answered is seen at the next look.
+                        if patiently(pooled, now, waiting.deadline)?.unwrap_or(true) {
                             clean_by.insert(id, now + CLEAN_WITHIN);
                         }
                     }

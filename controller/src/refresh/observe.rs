@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::{
-    config::{Config, Image},
+    config::Config,
     ids::{ClassName, Home, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
     provision::Phase,
@@ -13,30 +13,31 @@ use proto::{
 use super::{
     Failed, RefreshPorts, RefreshSettings, Report, StepError,
     plan::{Observed, forge},
+    prepare::Found,
 };
-use crate::ports::{Machine, PortError, QueueState, RunState, TemplateContent};
+use crate::ports::{Machine, PortError, QueueState, RunState};
 
 /// The world as it is. What cannot be looked at is noted in the report and left out.
 pub(super) async fn observe(
     settings: &RefreshSettings,
     ports: &RefreshPorts,
-    table_arn: String,
+    found: Found,
     home: Option<&Home>,
-    config: Config,
     report: &mut Report,
 ) -> Observed {
+    let Found {
+        arn: table_arn,
+        config,
+        content,
+        ..
+    } = found;
     let name = settings.pool.resource_name();
-    let (image, template, machines, queues, runners) = tokio::join!(
-        image(&settings.template.image, ports, &config),
+    let (template, machines, queues, runners) = tokio::join!(
         ports.fleet.template(&name),
         ports.fleet.machines(&settings.pool),
         queues(ports, &config),
         ports.forge.runners(),
     );
-    let content = image
-        .and_then(|image| content(settings, image))
-        .map_err(|error| report.failed.push((Failed::Look("the image"), error)))
-        .ok();
     let runners = kept(runners, "the runners at GitHub", report);
     let template = kept(template, "the launch template", report);
     let mut machines = kept(machines, "the machines at EC2", report);
@@ -90,37 +91,6 @@ pub(super) async fn observe(
         runners,
         over,
         unindexed,
-    }
-}
-
-/// An image cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum UnfitImage {
-    #[error("there is no image {0} in this region: check the input `ami`")]
-    Unknown(String),
-    #[error(
-        "input `root-volume-size-gib`: {wanted} GiB is too small for the image {}; give {} or more",
-        image.id, image.root_gib
-    )]
-    Larger { wanted: u32, image: Image },
-}
-
-/// The image of new machines. One that the last refresh looked at needs no second look: an image
-/// never changes.
-async fn image(id: &str, ports: &RefreshPorts, config: &Config) -> Result<Image, StepError> {
-    let known = config.launch_template.as_ref();
-    let known = known.and_then(|template| template.image.clone());
-    if let Some(image) = known.filter(|image| image.id == id) {
-        return Ok(image);
-    }
-    let image = ports.fleet.image(id).await?;
-    Ok(image.ok_or_else(|| UnfitImage::Unknown(id.to_owned()))?)
-}
-
-fn content(settings: &RefreshSettings, image: Image) -> Result<TemplateContent, StepError> {
-    match settings.template.root_volume.size_gib {
-        Some(wanted) if wanted < image.root_gib => Err(UnfitImage::Larger { wanted, image }.into()),
-        Some(_) | None => Ok(settings.template.with_image(image)),
     }
 }
 

@@ -6,10 +6,11 @@ use proto::{
 };
 
 use super::{
-    Failed, RefreshPorts, RefreshSettings, Refused, Report, say,
+    Failed, RefreshPorts, RefreshSettings, Refused, Report, image, say,
     step::Step,
     table::{self, TableState, TableStep, TableTrouble},
 };
+use crate::ports::TemplateContent;
 
 /// Stands for the ARN of a table that a dry run only plans to make.
 const ARN_TO_COME: &str = "(known once the table is there)";
@@ -20,6 +21,8 @@ pub(super) struct Found {
     /// Whether it is there, or a dry run only pretends so.
     pub(super) there: bool,
     pub(super) config: Config,
+    /// What new machines are made from, if that is known.
+    pub(super) content: Option<TemplateContent>,
 }
 
 /// Sees to the table and reads the configuration; none when nothing else can be done.
@@ -30,18 +33,22 @@ pub(super) async fn prepare_table(
     report: &mut Report,
 ) -> Option<Found> {
     let read = ports.table.config().await;
-    if let Ok(config) = &read {
-        if let Err(refused) = check(settings, config) {
-            report.refused = Some(refused);
-            return None;
-        }
-        if let Some(schema) = config.schema.as_ref().filter(|_| is_settled(config, ports)) {
-            return Some(Found {
-                arn: schema.table_arn.clone(),
-                there: true,
-                config: config.clone(),
-            });
-        }
+    if let Ok(config) = &read
+        && let Err(refused) = check(settings, config)
+    {
+        report.refused = Some(refused);
+        return None;
+    }
+    let content = image::content(settings, ports, read.as_ref().ok(), report).await?;
+    if let Ok(config) = &read
+        && let Some(schema) = config.schema.as_ref().filter(|_| is_settled(config, ports))
+    {
+        return Some(Found {
+            arn: schema.table_arn.clone(),
+            there: true,
+            config: config.clone(),
+            content,
+        });
     }
     let state = see_to_table(settings, ports, out, report).await?;
     let config = match (read, &state) {
@@ -68,6 +75,7 @@ pub(super) async fn prepare_table(
         there: state.is_some(),
         arn: state.map_or_else(|| ARN_TO_COME.to_owned(), |state| state.arn),
         config,
+        content,
     })
 }
 

@@ -8,7 +8,7 @@ use proto::{
     time::Time,
 };
 
-use super::{step::Step, table::TableTrouble};
+use super::{image::UnfitImage, step::Step, table::TableTrouble};
 use crate::metrics::Measure;
 
 /// Any error of a step.
@@ -51,6 +51,9 @@ pub enum Refused {
     /// The table is none of Paddock's.
     #[error(transparent)]
     Table(TableTrouble),
+    /// The image that was asked for will not do.
+    #[error(transparent)]
+    Image(UnfitImage),
 }
 
 /// What failed.

@@ -243,6 +243,11 @@ pub enum Because {
         /// The record's generation.
         generation: u64,
     },
+    /// Its record has no threshold, which each live record has, and so no end.
+    Endless {
+        /// The record's generation.
+        generation: u64,
+    },
     /// It is idle and was made from another version of the launch template.
     OldTemplate {
         /// That version.
@@ -262,7 +267,9 @@ impl Because {
             | Self::Surplus { generation, .. }
             | Self::IdleForLong { generation, .. }
             | Self::OldTemplate { generation, .. } => Terminate::Free(*generation),
-            Self::Unready { generation, .. } => Terminate::Generation(*generation),
+            Self::Unready { generation, .. } | Self::Endless { generation } => {
+                Terminate::Generation(*generation)
+            }
         }
     }
 }
@@ -280,6 +287,9 @@ impl fmt::Display for Because {
             Self::Unready { why, .. } => {
                 write!(f, "launched for the floor, did not come up: {why}")
             }
+            Self::Endless { .. } => {
+                f.write_str("its record has no threshold, which Paddock always writes")
+            }
             Self::OldTemplate { version, .. } => {
                 write!(f, "idle, made from launch template version {version}")
             }
@@ -294,16 +304,12 @@ pub enum Stray {
     NoRecord,
     /// That it is terminated, which it is not.
     Terminated,
-    /// No threshold, which each live record has: somebody on the machine took it away, so that it
-    /// would never end.
-    Endless,
 }
 
 impl fmt::Display for Stray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoRecord => "no record",
-            Self::Endless => "its record has no threshold, which Paddock always writes",
             Self::Terminated => "its record says terminated, EC2 shows it alive",
         })
     }

@@ -63,6 +63,7 @@ impl Scene {
                 user_data: b"{}".to_vec(),
                 tags: vec![("paddock:pool".into(), "p".into())],
             },
+            image_is_input: true,
             runner: None,
             ephemeral: false,
             classes: vec![class("large", 2, 4096), class("xlarge", 4, 8192)],

@@ -60,9 +60,7 @@ pub fn judge(record: Option<&InstanceRecord>, generation: u64) -> Verdict {
     let Some(record) = record.filter(|record| record.generation == generation) else {
         return Verdict::Gone;
     };
-    // Once said it holds for good, whichever generation it was said in.
-    let last = record.report.as_ref().map(|report| report.signal);
-    if last == Some(Signal::Interrupted) {
+    if record.is_interrupted() {
         return Verdict::Unfit(INTERRUPTED.to_owned());
     }
     match record.fresh_report() {
@@ -91,12 +89,10 @@ pub(super) fn fate(record: Option<&InstanceRecord>) -> String {
     let Some(record) = record else {
         return "it has no record".to_owned();
     };
-    let interrupted = record
-        .report
-        .as_ref()
-        .is_some_and(|report| report.signal == Signal::Interrupted);
     match record.state {
-        State::Terminated if interrupted => "EC2 took it away (spot interruption)".to_owned(),
+        State::Terminated if record.is_interrupted() => {
+            "EC2 took it away (spot interruption)".to_owned()
+        }
         State::Terminated => {
             let reason = record.reason.as_deref().unwrap_or("no reason given");
             format!("terminated ({reason})")

@@ -15,7 +15,7 @@ use crate::{
     },
     doctor::{
         DoctorPorts, Findings, Health, Seen, Surroundings, examine,
-        permissions::{POLICIES, grants, principal},
+        permissions::{POLICIES, Principal, grants, principal},
     },
     exit::Exit,
     github::release::Wanted,
@@ -70,9 +70,11 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
         .as_deref()
         .map(str::trim)
         .filter(|role| !role.is_empty());
-    let role = role
-        .map(str::to_owned)
-        .or_else(|| seen.caller.as_deref().map(principal));
+    let role = match (role, &seen.caller) {
+        (Some(role), _) => Some(role.to_owned()),
+        (None, Some(caller)) => Some(role_of(caller, surroundings.as_ref(), &mut findings).await),
+        (None, None) => None,
+    };
     if let Some(role) = role {
         let asked = Asked {
             role,
@@ -93,6 +95,24 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
     match ill.count() {
         0 => Ok(Exit::Done),
         ill => Err(RunError::Ill(ill)),
+    }
+}
+
+/// The role or user of the credentials.
+async fn role_of(caller: &str, surroundings: &dyn Surroundings, findings: &mut Findings) -> String {
+    match principal(caller) {
+        Principal::Known(arn) => arn,
+        Principal::Role { name, at_the_root } => match surroundings.role(&name).await {
+            Ok(arn) => arn,
+            Err(error) => {
+                let words = format!(
+                    "whether {name} has a path is not known; if it has, give --role its ARN ({})",
+                    chain(&error)
+                );
+                findings.add("role", Health::Doubtful, words);
+                at_the_root
+            }
+        },
     }
 }
 

@@ -66,7 +66,9 @@ impl DesiredState {
             given(inputs.max_idle.as_ref()),
             &classes,
         )?;
+        let image = image(inputs)?;
         let refresh = RefreshSettings {
+            image_is_input: matches!(image, ImageName::Id(_)),
             template: TemplateContent {
                 image: String::new(),
                 root_volume: root_volume(inputs)?,
@@ -97,7 +99,7 @@ impl DesiredState {
             dry_run: inputs.dry_run,
         };
         Ok(Self {
-            image: image(inputs)?,
+            image,
             runner: wanted_runner(given(inputs.actions_runner_version.as_ref()))?,
             refresh,
             agent,

@@ -33,7 +33,7 @@ pub async fn check(table: &dyn Table, gaps: &[Gap]) {
         a_claim_has_one_winner_and_the_loser_sees_who,
         each_clause_holds_where_it_should,
         a_life_goes_through_every_state,
-        a_token_is_forgotten_only_in_its_generation,
+        a_token_is_forgotten_only_while_it_is_the_one_that_was_used,
         many_are_read_at_once,
         many_are_changed_at_once_each_for_itself,
         the_index_lists_by_state_and_threshold,
@@ -376,21 +376,25 @@ async fn a_life_goes_through_every_state(table: &dyn Table) {
     assert_eq!(again, Outcome::Conflict(Some(ended)));
 }
 
-async fn a_token_is_forgotten_only_in_its_generation(table: &dyn Table) {
+async fn a_token_is_forgotten_only_while_it_is_the_one_that_was_used(table: &dyn Table) {
+    let token = || Secret::new("t");
     let record = InstanceRecord {
-        token: Some(Secret::new("t")),
+        token: Some(token()),
+        heartbeat: Some(at(7)),
         ..idle(0x107)
     };
     insert(table, &record).await;
-    let outcome = table
-        .change_instance(&record.arn, &Change::forget_token(9))
-        .await
-        .expect("change");
-    assert_eq!(outcome, Outcome::Conflict(Some(record.clone())));
-    assert_eq!(
-        apply(table, &record, &Change::forget_token(1)).await.token,
-        None
-    );
+    let another = Change::forget_token(Secret::new("u"), Some(at(7)));
+    let late = Change::forget_token(token(), Some(at(6)));
+    for change in [another, late] {
+        let outcome = table.change_instance(&record.arn, &change).await;
+        let outcome = outcome.expect("change");
+        assert_eq!(outcome, Outcome::Conflict(Some(record.clone())));
+    }
+    let used = Change::forget_token(token(), Some(at(7)));
+    assert_eq!(apply(table, &record, &used).await.token, None);
+    let gone = table.change_instance(&record.arn, &used).await;
+    assert!(matches!(gone, Ok(Outcome::Conflict(Some(_)))), "{gone:?}");
 }
 
 async fn many_are_read_at_once(table: &dyn Table) {

@@ -67,6 +67,7 @@ pub(super) async fn run_refresh(sim: &Sim, fortune: &Fortune) -> Option<Vec<Stri
             cpu: 2,
             mmem: 4096,
         }],
+        image_is_input: true,
         runner: None,
         ephemeral: false,
         parameters: parameters(sim.with(|state| state.idle_time)),

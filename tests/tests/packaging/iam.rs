@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::{config::Credentials, error::ProvideErrorMetadata, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    config::Credentials,
+    error::ProvideErrorMetadata,
+    types::{AttributeValue, AttributeValueUpdate},
+};
 use controller::{aws::pool::SqsPool, ports::Pool as _};
 use nix::{
     sys::signal::{Signal, kill},
@@ -18,6 +22,7 @@ use nix::{
 };
 use proto::{
     change::{Assign, Change, Clause},
+    instance::InstanceRecord,
     message::PoolMessage,
     provision::Phase,
     state::State,
@@ -316,7 +321,7 @@ fn with_role_of(machine: &str, yard: &Yard) -> aws_sdk_dynamodb::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stolen_machine_role_reaches_one_row() {
+async fn a_stolen_machine_role_reaches_one_row_and_gives_itself_no_time() {
     let pool = Pool::new(Duration::ZERO).await;
     let step = pool.provision(1, "2").await;
     let [own, other] = &*step.machines() else {
@@ -339,5 +344,71 @@ async fn a_stolen_machine_role_reaches_one_row() {
     denied(row(other).await.expect_err("denied").code());
     let all = thief.scan().table_name("paddock-acme-widgets").send().await;
     denied(all.expect_err("denied").code());
+
+    // In its own row it writes what is a machine's to say, and nothing that decides how long it
+    // stays or whose it is. What a condition names counts, too: it could be guessed.
+    let before = record_of(&pool, own).await;
+    let update = async |expression: &str, condition: &str| {
+        let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/{own}");
+        let answer = thief
+            .update_item()
+            .table_name("paddock-acme-widgets")
+            .key("pk", AttributeValue::S(arn))
+            .key("sk", AttributeValue::S("INSTANCE".to_owned()))
+            .update_expression(expression)
+            .condition_expression(condition)
+            .expression_attribute_names("#it", "jobs")
+            .expression_attribute_values(":it", AttributeValue::N("7".to_owned()))
+            .send();
+        answer.await.map(|_| ())
+    };
+    let there = "attribute_exists(pk)";
+    update("SET #it = :it", there).await.expect("allowed");
+    for attribute in [
+        "threshold",
+        "state",
+        "label",
+        "generation",
+        "since",
+        "createdAt",
+        "expiresAt",
+        "reason",
+        "usageClass",
+    ] {
+        for expression in [
+            format!("SET #it = :it, {attribute} = :it"),
+            format!("SET #it = :it REMOVE {attribute}"),
+        ] {
+            let answer = update(&expression, there).await;
+            denied(answer.expect_err("denied").code());
+        }
+        let condition = format!("{there} AND {attribute} <> :it");
+        let answer = update("SET #it = :it", &condition).await;
+        denied(answer.expect_err("denied").code());
+    }
+    let old = thief
+        .update_item()
+        .table_name("paddock-acme-widgets")
+        .key("pk", AttributeValue::S(before.arn.to_string()))
+        .key("sk", AttributeValue::S("INSTANCE".to_owned()))
+        .attribute_updates(
+            "threshold",
+            AttributeValueUpdate::builder()
+                .value(AttributeValue::S("2099-01-01T00:00:00.000Z".to_owned()))
+                .build(),
+        );
+    denied(old.send().await.expect_err("denied").code());
+    let after = record_of(&pool, own).await;
+    assert_eq!(
+        (after.threshold, after.state, after.generation),
+        (before.threshold, before.state, before.generation)
+    );
     pool.yard.stop().await;
+}
+
+async fn record_of(pool: &Pool, id: &str) -> InstanceRecord {
+    let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/{id}");
+    let arn = arn.try_into().expect("an ARN");
+    let record = pool.table.instance(&arn).await.expect("read");
+    record.expect("its record")
 }

@@ -78,6 +78,7 @@ impl Wish<'_> {
             .filter(|record| {
                 record.label.is_none()
                     && record.job.is_none()
+                    && !record.is_interrupted()
                     && record.threshold.is_some_and(|threshold| threshold > now)
                     && self.judge(&PoolMessage::of(record, now), now) == Use::Claim
             })

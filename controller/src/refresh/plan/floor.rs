@@ -173,9 +173,8 @@ fn of_kind(
 fn is_good(settings: &RefreshSettings, record: &InstanceRecord, now: Time) -> bool {
     let age = now.since(record.created_at);
     let old = settings.parameters.max_age_sec;
-    let last = record.report.as_ref().map(|report| report.signal);
     record.unhealthy().is_none()
-        && last != Some(Signal::Interrupted)
+        && !record.is_interrupted()
         && record.beats(now, BEATS_WITHIN)
         && old.is_none_or(|most| age.as_secs() < most)
 }

@@ -190,17 +190,23 @@ fn strays(
     });
     unknown
         .filter_map(|machine| {
-            let because = match observed.unlisted.get(&machine.id) {
-                None if now.since(machine.launched_at) > GRACE => Stray::NoRecord,
-                Some(record) if record.state == State::Terminated => Stray::Terminated,
-                Some(record) if record.threshold.is_none() => Stray::Endless,
-                // Too young to tell, or its record is live and the index lags behind.
-                None | Some(_) => return None,
-            };
-            Some(Step::TerminateStray {
+            let stray = |because| Step::TerminateStray {
                 id: machine.id.clone(),
                 because,
-            })
+            };
+            match observed.unlisted.get(&machine.id) {
+                None if now.since(machine.launched_at) > GRACE => Some(stray(Stray::NoRecord)),
+                Some(record) if record.state == State::Terminated => Some(stray(Stray::Terminated)),
+                // The index does not list it.
+                Some(record) if record.threshold.is_none() => Some(Step::Terminate {
+                    arn: record.arn.clone(),
+                    because: Because::Endless {
+                        generation: record.generation,
+                    },
+                }),
+                // Too young to tell, or its record is live and the index lags behind.
+                None | Some(_) => None,
+            }
         })
         .collect()
 }

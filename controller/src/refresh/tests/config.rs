@@ -120,21 +120,33 @@ async fn a_version_that_a_dead_refresh_made_is_adopted() {
 }
 
 #[tokio::test]
-async fn an_image_is_looked_at_once_and_must_fit() {
+async fn an_image_is_looked_at_once_and_must_fit_before_anything_is_touched() {
+    let mut scene = Scene::bare();
+    scene.settings.template.image = "ami-gone".into();
+    let refused = scene.run().await.refused.unwrap().to_string();
+    assert!(refused.contains("no image ami-gone"), "{refused}");
+    scene.fakes.with(|world| assert!(world.table.is_none()));
+
     let mut scene = Scene::made().await;
     scene.settles().await;
     scene.fakes.with(|world| assert_eq!(world.images_asked, 1));
     scene.settings.template.root_volume.size_gib = Some(4);
+    let past = Time::from_millis(START - 1);
+    scene
+        .instance(1, State::Idle, |record| record.threshold = Some(past))
+        .await;
     let report = scene.run().await;
     assert_eq!(report.planned, []);
+    let refused = report.refused.unwrap().to_string();
+    assert!(refused.contains("give 8 or more"), "{refused}");
+    // A parameter may come to name another one at night: the machines are looked after.
+    scene.settings.image_is_input = false;
+    let report = scene.run().await;
     let (failed, error) = &report.failed[0];
     assert_eq!(*failed, Failed::Look("the image"));
     assert!(error.to_string().contains("give 8 or more"), "{error}");
+    assert!(!scene.is_alive(1));
     scene.settings.template.root_volume.size_gib = Some(20);
-    scene.settings.template.image = "ami-gone".into();
-    let report = scene.run().await;
-    assert_eq!(report.planned, []);
-    assert!(report.failed[0].1.to_string().contains("no image ami-gone"));
     scene.settings.template.image = "ami-2".into();
     scene.settles().await;
     let template = scene.config().await.launch_template.unwrap();

@@ -114,20 +114,23 @@ async fn strays_end_after_the_grace_and_records_without_a_machine_are_closed() {
 }
 
 #[tokio::test]
-async fn a_machine_that_took_its_threshold_away_ends_all_the_same() {
+async fn a_machine_whose_record_has_no_threshold_ends_and_so_does_its_record() {
     let scene = Scene::made().await;
-    // Root on it can write its own row; without a threshold the index does not list it.
+    // The index does not list it.
     scene
         .instance(1, State::Running, |record| record.threshold = None)
         .await;
     assert_eq!(
         scene.settles().await,
-        [Step::TerminateStray {
-            id: id(1),
-            because: Stray::Endless
+        [Step::Terminate {
+            arn: arn(1),
+            because: Because::Endless { generation: 4 }
         }]
     );
     assert!(!scene.is_alive(1));
+    let record = scene.table.instance(&arn(1)).await.unwrap().unwrap();
+    assert_eq!(record.state, State::Terminated);
+    assert!(record.expires_at.is_some());
 }
 
 #[tokio::test]

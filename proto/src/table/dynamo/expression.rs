@@ -113,6 +113,8 @@ impl Expression {
                 ]
             }
             Clause::BeatAfter(time) => vec![self.compare("heartbeat", ">=", time)?],
+            Clause::TokenIs(token) => vec![self.compare("token", "=", token)?],
+            Clause::BeatIs(time) => vec![self.compare("heartbeat", "=", time)?],
         })
     }
 

@@ -8,7 +8,7 @@ use super::{Invariant, breach, is_claimable};
 use crate::sim::world::{Past, State};
 
 /// What has leaked, as far as one look can tell: a machine whose record was just locked is still
-/// on its way out.
+/// on its way out, and the record of one that just ended is refresh's to close.
 pub(in crate::sim) fn leaking(state: &State) -> BTreeSet<String> {
     let alive = state.cloud.machines.iter().filter(|(_, vm)| vm.alive);
     let machines = alive.filter_map(|(id, vm)| {
@@ -36,7 +36,8 @@ pub(in crate::sim) fn forlorn(state: &State) -> BTreeSet<String> {
         .collect()
 }
 
-/// No leak: once all is quiet and refresh ran twice. What two looks show has leaked.
+/// No leak: once all is quiet and refresh ran twice. What was seen before the second, and still is
+/// there some time after it, has leaked.
 pub(in crate::sim) fn no_leak(
     state: &mut State,
     earlier: &BTreeSet<String>,

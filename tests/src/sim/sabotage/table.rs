@@ -97,7 +97,9 @@ impl SabotagedTable {
                 | Clause::ThresholdAfter(_)
                 | Clause::ThresholdReached(_)
                 | Clause::BeatAfter(_)
-                | Clause::NoJob => {}
+                | Clause::NoJob
+                | Clause::TokenIs(_)
+                | Clause::BeatIs(_) => {}
             }
         }
     }

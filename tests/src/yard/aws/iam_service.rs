@@ -1,4 +1,4 @@
-//! IAM's own calls: instance profiles, and what the policies here would allow.
+//! IAM's own calls: roles, instance profiles, and what the policies here would allow.
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,6 +10,9 @@ use super::xml::Xml;
 
 /// A list in a call is not longer.
 const MEMBERS: usize = 100;
+/// The role of whoever calls, which stands in a folder: its ARN tells that, a session's does not.
+pub(super) const OPERATOR: &str = "operator";
+const FOLDER: &str = "/ci/";
 /// When everything here was made.
 const MADE_AT: &str = "2026-11-01T00:00:00Z";
 
@@ -22,7 +25,19 @@ pub(super) fn answer(request: &Request, iam: &Iam) -> Response {
             let (name, account) = (name.to_owned(), iam.account().to_owned());
             Box::new(move |xml| profile(xml, &name, &account))
         }
+        "GetRole" => {
+            let name = form.text("RoleName").unwrap_or_default().to_owned();
+            let account = iam.account().to_owned();
+            Box::new(move |xml| {
+                xml.node("Role", |xml| role(xml, &name, &account));
+            })
+        }
         "SimulatePrincipalPolicy" => {
+            let principal = form.text("PolicySourceArn").unwrap_or_default();
+            if principal.ends_with(&format!(":role/{OPERATOR}")) {
+                let words = format!("{principal} does not exist");
+                return request.refuse(StatusCode::NOT_FOUND, "NoSuchEntity", &words);
+            }
             let list = |name: &str| -> Vec<String> {
                 (1..=MEMBERS)
                     .map_while(|number| form.text(&format!("{name}.member.{number}")))
@@ -70,15 +85,18 @@ fn profile(xml: &mut Xml, name: &str, account: &str) {
                 format!("arn:aws:iam::{account}:instance-profile/{name}"),
             );
         xml.node("Roles", |xml| {
-            xml.node("member", |xml| {
-                xml.text("Path", "/")
-                    .text("RoleName", name)
-                    .text("RoleId", "AROAYARDYARDYARDYARDY")
-                    .text("CreateDate", MADE_AT)
-                    .text("Arn", format!("arn:aws:iam::{account}:role/{name}"));
-            });
+            xml.node("member", |xml| role(xml, name, account));
         });
     });
+}
+
+fn role(xml: &mut Xml, name: &str, account: &str) {
+    let path = if name == OPERATOR { FOLDER } else { "/" };
+    xml.text("Path", path)
+        .text("RoleName", name)
+        .text("RoleId", "AROAYARDYARDYARDYARDY")
+        .text("CreateDate", MADE_AT)
+        .text("Arn", format!("arn:aws:iam::{account}:role{path}{name}"));
 }
 
 fn evaluations(xml: &mut Xml, decisions: &[(String, bool)]) {

@@ -15,7 +15,9 @@ pub(super) fn answer(request: &Request, account: &str) -> Response {
     let body = Xml::of(|xml| {
         xml.node("GetCallerIdentityResponse", |xml| {
             xml.node("GetCallerIdentityResult", |xml| {
-                xml.text("Arn", format!("arn:aws:iam::{account}:user/yard"))
+                let role = super::iam_service::OPERATOR;
+                let session = format!("arn:aws:sts::{account}:assumed-role/{role}/yard");
+                xml.text("Arn", session)
                     .text("UserId", &request.caller)
                     .text("Account", account);
             });

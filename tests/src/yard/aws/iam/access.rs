@@ -40,6 +40,8 @@ pub(super) struct Access {
     pub(super) resource: Option<String>,
     /// The partition keys; none where the call tells none or they cannot be told.
     pub(super) keys: Option<BTreeSet<String>>,
+    /// The attributes that an update names, in what it writes and in its conditions.
+    pub(super) attributes: Option<BTreeSet<String>>,
 }
 
 impl fmt::Display for Access {
@@ -50,6 +52,9 @@ impl fmt::Display for Access {
         }
         if let Some(keys) = &self.keys {
             write!(f, " with the keys {keys:?}")?;
+        }
+        if let Some(attributes) = &self.attributes {
+            write!(f, " naming {attributes:?}")?;
         }
         Ok(())
     }
@@ -95,7 +100,48 @@ fn named(action: impl Into<String>) -> Access {
         action: action.into(),
         resource: None,
         keys: None,
+        attributes: None,
     }
+}
+
+/// What counts for `dynamodb:Attributes` in an update: the attributes of its key, of what it writes
+/// and of its conditions, in today's form of the call and in the one from before expressions.
+fn attributes(update: &Value) -> BTreeSet<String> {
+    let names = &update["ExpressionAttributeNames"];
+    let maps = ["Key", "AttributeUpdates", "Expected"];
+    let keys = maps.into_iter().filter_map(|map| update[map].as_object());
+    let keys = keys.flat_map(|map| map.keys().cloned());
+    let expressions = ["UpdateExpression", "ConditionExpression"];
+    let expressions = expressions.into_iter().filter_map(|it| update[it].as_str());
+    keys.chain(expressions.flat_map(|expression| named_in(expression, names)))
+        .collect()
+}
+
+/// The top-level attributes that an expression names.
+fn named_in(expression: &str, names: &Value) -> BTreeSet<String> {
+    const WORDS: [&str; 9] = [
+        "SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN",
+    ];
+    let is_in_word = |c: char| c.is_ascii_alphanumeric() || "_#:.".contains(c);
+    let mut found = BTreeSet::new();
+    let mut rest = expression;
+    while let Some(start) = rest.find(is_in_word) {
+        let word = &rest[start..];
+        let end = word.find(|c| !is_in_word(c)).unwrap_or(word.len());
+        let (word, after) = word.split_at(end);
+        rest = after;
+        let is_function = after.trim_start().starts_with('(');
+        // Of a path the first part; there is none after an index.
+        let name = word.split('.').next().unwrap_or_default();
+        let is_no_name = name.is_empty()
+            || name.starts_with(|c: char| c == ':' || c.is_ascii_digit())
+            || is_function
+            || WORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
+        if !is_no_name {
+            found.insert(names[name].as_str().unwrap_or(name).to_owned());
+        }
+    }
+    found
 }
 
 fn dynamodb(request: &Request, account: &Account) -> Vec<Access> {
@@ -107,6 +153,7 @@ fn dynamodb(request: &Request, account: &Account) -> Vec<Access> {
             account.arn("dynamodb", &format!("table/{name}{index}"))
         }),
         keys,
+        attributes: None,
     };
     let partition = |key: &Value| {
         let key = key["pk"]["S"].as_str()?.to_owned();
@@ -120,9 +167,13 @@ fn dynamodb(request: &Request, account: &Account) -> Vec<Access> {
             one("TagResource", table, None, None),
         ],
         "PutItem" => vec![one("PutItem", table, None, partition(&body["Item"]))],
-        action @ ("GetItem" | "UpdateItem" | "DeleteItem") => {
+        action @ ("GetItem" | "DeleteItem") => {
             vec![one(action, table, None, partition(&body["Key"]))]
         }
+        "UpdateItem" => vec![Access {
+            attributes: Some(attributes(&body)),
+            ..one("UpdateItem", table, None, partition(&body["Key"]))
+        }],
         "Query" => vec![one("Query", table, body["IndexName"].as_str(), None)],
         "BatchGetItem" => {
             let tables = body["RequestItems"].as_object().into_iter().flatten();
@@ -163,9 +214,8 @@ fn sqs(request: &Request, account: &Account) -> Vec<Access> {
         actions.push("TagQueue");
     }
     let access = actions.into_iter().map(|action| Access {
-        action: format!("sqs:{action}"),
         resource: resource.clone(),
-        keys: None,
+        ..named(format!("sqs:{action}"))
     });
     access.collect()
 }
@@ -216,4 +266,38 @@ fn ec2(request: &Request) -> Vec<Access> {
         _ => {}
     }
     actions.into_iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_an_update_names_counts() {
+        let named = |update: Value| {
+            attributes(&update)
+                .into_iter()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let today = json!({
+            "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}},
+            "UpdateExpression": "SET #h = :v0, beats=beats+:one,list[0].x=if_not_exists(old, :v) \
+                                 REMOVE #t.#inner, plain",
+            "ConditionExpression": "attribute_exists(#p) AND NOT size ( body )>:n and #s IN (:a, other)",
+            "ExpressionAttributeNames": {"#h": "heartbeat", "#t": "threshold", "#p": "pk", "#s": "state"},
+        });
+        assert_eq!(
+            named(today),
+            "beats body heartbeat list old other pk plain sk state threshold"
+        );
+        let before = json!({
+            "Key": {"pk": {"S": "a"}},
+            "AttributeUpdates": {"threshold": {}},
+            "Expected": {"label": {}},
+        });
+        assert_eq!(named(before), "label pk threshold");
+    }
 }

@@ -5,8 +5,8 @@
 //! policy allows and nothing else, so every end-to-end test also tests the policies. Calls of
 //! anybody else, such as a test's own clients, are not judged.
 //!
-//! What is judged: the actions, the resources of DynamoDB and SQS, and the partition keys. EC2's
-//! resources and tags are not, since they would have to be guessed from what the calls name.
+//! What is judged: the actions, the resources of DynamoDB and SQS, the partition keys, and the
+//! attributes that an update names. EC2's resources and tags are not, since they would have to be guessed from what the calls name.
 
 mod access;
 mod policy;
@@ -109,6 +109,7 @@ impl Iam {
             action: action.to_owned(),
             resource: (resource != "*").then(|| resource.to_owned()),
             keys: None,
+            attributes: None,
         };
         let mut policies = self.policies.iter();
         !self.forbidden().contains(action)

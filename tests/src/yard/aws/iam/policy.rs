@@ -104,6 +104,14 @@ fn holds(
         ("Null", "dynamodb:LeadingKeys") => {
             values == ["false"] && access.keys.as_ref().is_some_and(|keys| !keys.is_empty())
         }
+        ("ForAllValues:StringEquals", "dynamodb:Attributes") => {
+            let named = access.attributes.as_ref();
+            named.is_some_and(|named| named.iter().all(|name| values.contains(name)))
+        }
+        ("Null", "dynamodb:Attributes") => {
+            let named = access.attributes.as_ref();
+            values == ["false"] && named.is_some_and(|named| !named.is_empty())
+        }
         // They are about EC2's resources, or about calls that AWS makes by itself.
         (
             "StringEquals",
@@ -150,6 +158,7 @@ mod tests {
                 action: action.to_owned(),
                 resource: Some(format!("arn:aws:dynamodb:us-east-1:1:table/{table}")),
                 keys: keys.map(|keys| keys.iter().map(ToString::to_string).collect()),
+                attributes: None,
             };
             policy.allows(&access, &account, Some(source))
         };
