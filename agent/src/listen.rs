@@ -34,6 +34,8 @@ use crate::{
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How often a stopping listener is looked at.
 const STOP_LOOK: Duration = Duration::from_millis(20);
+/// How long a listener that is to end is watched for the end of its job, before it is dismissed anew.
+const FREE_WITHIN: Duration = Duration::from_millis(900);
 /// The listener ends with one of these to be replaced; the other after one job.
 const UPDATING: [i32; 2] = [3, 4];
 /// The runner's own scripts wait as long for it.
@@ -216,9 +218,23 @@ fn tell(events: &UnboundedSender<Event>, event: Event) {
     let _ = events.send(event);
 }
 
-/// Asks a listener to end, unless it has a job, which would be cancelled by that. Between GitHub's
-/// word that a job is the runner's and the start of its worker nobody but the listener knows of it.
+/// Asks a listener to end as soon as it has no job, which would be cancelled by that: where jobs
+/// queue, between two of them. Between GitHub's word that a job is the runner's and the start of its
+/// worker nobody but the listener knows of it.
 pub(crate) async fn dismiss(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
+    let asked = async {
+        loop {
+            match ask_to_end(host, listener).await {
+                Err(RunnerError::Works) => tokio::time::sleep(STOP_LOOK).await,
+                asked => return asked,
+            }
+        }
+    };
+    let asked = tokio::time::timeout(FREE_WITHIN, asked).await;
+    asked.unwrap_or(Err(RunnerError::Works))
+}
+
+async fn ask_to_end(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
     let host = host.clone();
     aside(move || {
         let account = host.account()?;
