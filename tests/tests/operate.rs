@@ -124,6 +124,34 @@ async fn status_shows_the_pool_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_that_watches_paints_anew_and_outlives_a_table_that_is_out_of_reach() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let held = pool.provision(63, "1").await;
+    assert_eq!(held.code, 0, "{}", held.log);
+    let mut run = pool.run(1);
+    run.flags = vec!["--watch".to_owned()];
+    let terminal = run.at_terminal("status", &[]).expect("it starts");
+    let painted = || terminal.screen().matches("\u{1b}[2J").count();
+    pool.until("it is painted", || painted() >= 1).await;
+    // More often than the SDK asks by itself.
+    let cut = Fault::new("dynamodb", "Scan", FaultKind::CutBeforeApplying);
+    pool.yard.aws.inject(cut.times(4));
+    pool.until("the trouble is said", || {
+        terminal.screen().contains("looking again")
+    })
+    .await;
+    let before = painted();
+    pool.until("it is painted again", || painted() > before)
+        .await;
+    terminal.interrupt().expect("it runs");
+    let (code, screen) = terminal.finish().await.expect("it ends");
+    assert_eq!(code, Some(0), "{screen}");
+    let last = screen.rsplit("\u{1b}[2J").next().unwrap_or_default();
+    assert!(last.contains(&held.machines()[0]), "{screen}");
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn destroy_takes_down_all_and_nothing_else() {
     let pool = Pool::new(Duration::ZERO).await;
     let strange = "paddock-acme-widgets-gpu-large";

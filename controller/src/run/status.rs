@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-use proto::config::{Config, Parameters};
+use proto::{
+    config::{Config, Parameters},
+    table::{TableError, TableErrorKind},
+};
 
 use super::{RunError, cancelled_by_signals, open_pool};
 use crate::{
     exit::Exit,
     inputs::StatusInputs,
-    output::Console,
+    output::{Console, chain},
     settings::{BadInput, Common},
     status::{Known, Status, prices::Prices, table},
     world::World,
@@ -33,11 +36,19 @@ pub(super) async fn run(inputs: &StatusInputs, console: &Console) -> Result<Exit
     let (world, config) = open_pool(&common, console).await?;
     let cancelled = cancelled_by_signals();
     loop {
-        let status = look(&world, &config, prices.as_ref()).await?;
-        if inputs.watch && terminal && !inputs.json {
-            console.show(CLEAR);
+        match look(&world, &config, prices.as_ref()).await {
+            Ok(status) => {
+                if inputs.watch && terminal && !inputs.json {
+                    console.show(CLEAR);
+                }
+                console.status(&status, &table::text(&status, terminal && !no_colour));
+            }
+            // Whoever watches sees the next look.
+            Err(error) if inputs.watch && error.kind == TableErrorKind::Unavailable => {
+                console.warn(format_args!("{}; looking again", chain(&error)));
+            }
+            Err(error) => return Err(error.into()),
         }
-        console.status(&status, &table::text(&status, terminal && !no_colour));
         if !inputs.watch {
             return Ok(Exit::Done);
         }
@@ -48,7 +59,11 @@ pub(super) async fn run(inputs: &StatusInputs, console: &Console) -> Result<Exit
     }
 }
 
-async fn look(world: &World, config: &Config, prices: Option<&Prices>) -> Result<Status, RunError> {
+async fn look(
+    world: &World,
+    config: &Config,
+    prices: Option<&Prices>,
+) -> Result<Status, TableError> {
     let live = world.table.live().await?;
     let parameters = config.parameters.as_ref();
     let known = Known {

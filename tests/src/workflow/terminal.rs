@@ -7,7 +7,11 @@ use std::{
     thread,
 };
 
-use nix::pty::openpty;
+use nix::{
+    pty::openpty,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::process::{Child, Command};
 
 /// A terminal's end-of-file character, Ctrl-D.
@@ -76,6 +80,17 @@ impl Terminal {
     /// When the terminal is gone.
     pub fn end_input(&mut self) -> io::Result<()> {
         self.keyboard.write_all(END_OF_INPUT.as_bytes())
+    }
+
+    /// Interrupts the command, as Ctrl-C does.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended already.
+    pub fn interrupt(&self) -> io::Result<()> {
+        let pid = self.child.id().ok_or(io::ErrorKind::NotFound)?;
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT)?;
+        Ok(())
     }
 
     /// Waits for the command's end: its exit code, if it ended by itself, and all that was shown.
