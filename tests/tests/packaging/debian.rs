@@ -9,7 +9,7 @@ use std::{
 use tests::tools::run;
 
 /// What it has besides the least that there is.
-const PACKAGES: &str = "systemd,systemd-sysv,ca-certificates,sudo,cron,at,procps";
+const PACKAGES: &str = "systemd,systemd-sysv,ca-certificates,sudo,cron,at,procps,rpm";
 
 pub(super) fn text(command: &mut Command) -> String {
     String::from_utf8(run(command).expect("it succeeds")).expect("text")

@@ -151,21 +151,18 @@ fn asked_of_systemd(debian: &Debian) -> Vec<String> {
 
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/paddock-agent.service";
 
-#[test]
-#[ignore = "two minutes, as root, with debootstrap: .ci/run does it"]
-fn the_debian_package_installs_upgrades_and_goes() {
+/// A Debian in which systemd does not run: what is asked of it is noted. Which units are enabled the
+/// real one knows from its files.
+fn without_systemd() -> Debian {
     let debian = Debian::new();
-    // systemd does not run here: this notes what the package's scripts ask of it. Which units are
-    // enabled the real one knows from its files.
     debian.run("mv /bin/systemctl /bin/systemctl.real && mkdir -p /run/systemd/system");
     debian.write("/bin/systemctl", SYSTEMCTL);
     debian.run("chmod +x /bin/systemctl");
-    debian.install(&Stage::new("1.0.0").deb());
-    for file in FILES {
-        assert!(debian.exists(file), "{file}");
-    }
-    assert!(debian.exists(WANTED), "it is enabled");
-    assert_eq!(asked_of_systemd(&debian), ["start"]);
+    debian
+}
+
+/// The agent runs, and its jobs' user and folders are there.
+fn is_ready(debian: &Debian) {
     let version = debian.run("paddock-agent --version");
     assert!(version.starts_with("agent "), "{version}");
     let runner: u32 = debian.run("id -u runner").trim().parse().expect("an id");
@@ -174,6 +171,19 @@ fn the_debian_package_installs_upgrades_and_goes() {
         (owner("/home/runner"), owner("/opt/paddock/runner")),
         (runner, 0)
     );
+}
+
+#[test]
+#[ignore = "two minutes, as root, with debootstrap: .ci/run does it"]
+fn the_debian_package_installs_upgrades_and_goes() {
+    let debian = without_systemd();
+    debian.install(&Stage::new("1.0.0").deb());
+    for file in FILES {
+        assert!(debian.exists(file), "{file}");
+    }
+    assert!(debian.exists(WANTED), "it is enabled");
+    assert_eq!(asked_of_systemd(&debian), ["start"]);
+    is_ready(&debian);
 
     // An upgrade restarts the agent, and never stops it: a job goes on beside it.
     debian.run("mkdir -p /var/lib/paddock && touch /var/lib/paddock/state");
@@ -191,6 +201,38 @@ fn the_debian_package_installs_upgrades_and_goes() {
     assert!(debian.exists("/var/lib/paddock/state"));
     debian.run("apt-get purge --yes paddock-agent");
     assert!(!debian.exists("/var/lib/paddock") && !debian.exists(WANTED));
+}
+
+/// With Debian's own `rpm`: what the package needs of Amazon Linux is not looked for.
+#[test]
+#[ignore = "a minute, as root, with debootstrap: .ci/run does it"]
+fn the_rpm_package_installs_upgrades_and_goes() {
+    let debian = without_systemd();
+    let with_rpm = |what: &str, version: &str| {
+        fs::copy(Stage::new(version).rpm(), debian.at("/agent.rpm")).expect("copied");
+        debian.run(&format!("rpm {what} --nodeps /agent.rpm"));
+    };
+    let files = FILES.map(|file| file.trim_end_matches(".gz"));
+    with_rpm("--install", "1.0.0");
+    for file in files {
+        assert!(debian.exists(file), "{file}");
+    }
+    assert!(debian.exists(WANTED), "it is enabled");
+    assert_eq!(asked_of_systemd(&debian), ["restart"]);
+    is_ready(&debian);
+
+    debian.run("mkdir -p /var/lib/paddock && touch /var/lib/paddock/state");
+    with_rpm("--upgrade", "1.1.0");
+    assert_eq!(asked_of_systemd(&debian), ["restart"]);
+    assert!(debian.exists(WANTED) && debian.exists("/var/lib/paddock/state"));
+    is_ready(&debian);
+
+    debian.run("rpm --erase --nodeps paddock-agent");
+    assert_eq!(asked_of_systemd(&debian), ["stop"]);
+    for file in files.iter().chain(&["/usr/bin/paddock-agent", WANTED]) {
+        assert!(!debian.exists(file), "{file}");
+    }
+    assert!(debian.exists("/var/lib/paddock/state"));
 }
 
 /// The blocks that open with this line, and their last line, left out.
