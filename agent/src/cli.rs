@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,7 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    drain, journal,
+    drain,
+    files::FileError,
+    journal,
     ports::{Cause, chain},
     start::start,
     status::{Snapshot, StatusFile},
@@ -47,20 +49,44 @@ Exit codes:
   3  no agent runs here
 
 Examples:
-  paddock-agent status
-  paddock-agent status --json
-  paddock-agent drain
+  sudo paddock-agent status
+  sudo paddock-agent drain
   journalctl -u paddock-agent";
+
+const RUN_HELP: &str = "\
+It serves the pool that the machine's user data names, and tells the journal what it does. A signal
+ends it and harms no job: the next one finds the runner again.
+
+Examples:
+  systemctl restart paddock-agent
+  paddock-agent run --state-dir /tmp/agent --runner-dir /tmp/runner";
+
+const STATUS_HELP: &str = "\
+It needs root, and nothing of AWS.
+
+Examples:
+  sudo paddock-agent status
+  sudo paddock-agent status --json";
+
+const DRAIN_HELP: &str = "\
+It needs root. The machine is terminated after its present run, or when its idle time is over.
+
+Examples:
+  sudo paddock-agent drain
+  sudo paddock-agent drain --undo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon; systemd does
+    /// Run the daemon; systemd does
+    #[command(after_help = RUN_HELP)]
     Run(Settings),
-    /// Shows what the running daemon is doing
+    /// Show what the running daemon is doing
+    #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
-    /// Lets this machine end its present run and take no new one
+    /// Let this machine end its present run and take no new one
+    #[command(after_help = DRAIN_HELP)]
     Drain(DrainArgs),
-    /// Prints the version
+    /// Print the version
     Version,
 }
 
@@ -68,32 +94,56 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// Where the agent keeps what it must remember
-    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "PADDOCK_STATE_DIR",
+        hide_env_values = true,
+        default_value = DEFAULT_STATE
+    )]
     pub state_dir: PathBuf,
     /// Where the runner program is
     #[arg(
         long,
+        value_name = "FOLDER",
         env = "PADDOCK_RUNNER_DIR",
+        hide_env_values = true,
         default_value = "/opt/paddock/runner"
     )]
     pub runner_dir: PathBuf,
     /// As whom jobs run; empty: as the agent's own user
-    #[arg(long, env = "PADDOCK_RUNNER_USER", default_value = "runner")]
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "PADDOCK_RUNNER_USER",
+        hide_env_values = true,
+        default_value = "runner"
+    )]
     pub runner_user: String,
     /// The program that switches the machine off
-    #[arg(long, env = "PADDOCK_POWEROFF", default_value = crate::power::USUAL)]
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        env = "PADDOCK_POWEROFF",
+        hide_env_values = true,
+        default_value = crate::power::USUAL
+    )]
     pub poweroff: PathBuf,
     /// Where Docker listens, if the pool's jobs need it
     #[arg(
         long,
+        value_name = "SOCKET",
         env = "PADDOCK_DOCKER_SOCKET",
+        hide_env_values = true,
         default_value = "/var/run/docker.sock"
     )]
     pub docker: PathBuf,
     /// The instance metadata service
     #[arg(
         long,
+        value_name = "URL",
         env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        hide_env_values = true,
         default_value = crate::imds::USUAL
     )]
     pub metadata: String,
@@ -102,7 +152,13 @@ pub struct Settings {
 #[derive(Debug, Args)]
 struct StatusArgs {
     /// Where the agent keeps what it must remember
-    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "PADDOCK_STATE_DIR",
+        hide_env_values = true,
+        default_value = DEFAULT_STATE
+    )]
     state_dir: PathBuf,
     /// As one JSON object, for programs
     #[arg(long)]
@@ -112,7 +168,13 @@ struct StatusArgs {
 #[derive(Debug, Args)]
 struct DrainArgs {
     /// Where the agent keeps what it must remember
-    #[arg(long, env = "PADDOCK_STATE_DIR", default_value = DEFAULT_STATE)]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "PADDOCK_STATE_DIR",
+        hide_env_values = true,
+        default_value = DEFAULT_STATE
+    )]
     state_dir: PathBuf,
     /// Let it take new runs again
     #[arg(long)]
@@ -191,15 +253,26 @@ fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
     })
 }
 
+/// What is wrong with one of the agent's files, and what to do: the folder is root's alone.
+fn cause(error: &FileError) -> Cause {
+    let cause = chain(error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{cause}: ask as root, with `sudo`"),
+        _ => cause,
+    }
+}
+
 /// What the agent with this state folder says of itself; none, and said so, when none runs.
 fn running(state_dir: &Path) -> Result<Option<Snapshot>, Cause> {
     let snapshot = StatusFile::of(state_dir)
         .read()
-        .map_err(|error| chain(&error))?
+        .map_err(|error| cause(&error))?
         .filter(Snapshot::is_running);
     if snapshot.is_none() {
         let folder = state_dir.display();
-        eprintln!("agent: no agent runs with the state folder {folder}");
+        eprintln!(
+            "agent: no agent runs with the state folder {folder}: see `systemctl status paddock-agent`"
+        );
     }
     Ok(snapshot)
 }
@@ -211,7 +284,7 @@ fn drain(args: &DrainArgs) -> Result<u8, Cause> {
     let unknown =
         "the agent does not know yet which machine this is: try again, or see `agent status`";
     let instance = snapshot.instance.ok_or(unknown)?;
-    drain::wish(&args.state_dir, instance.id(), !args.undo).map_err(|error| chain(&error))?;
+    drain::wish(&args.state_dir, instance.id(), !args.undo).map_err(|error| cause(&error))?;
     print(if args.undo {
         "this machine takes new runs again within seconds"
     } else {
@@ -221,5 +294,22 @@ fn drain(args: &DrainArgs) -> Result<u8, Cause> {
 }
 
 fn print(text: &str) -> Result<(), Cause> {
-    writeln!(std::io::stdout(), "{text}").map_err(|error| chain(&error))
+    writeln!(io::stdout(), "{text}").map_err(|error| chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_look_hears_how_to() {
+        let trouble = |kind| {
+            let path = Path::new("/var/lib/paddock/status.json");
+            cause(&FileError::of("read", path)(io::Error::from(kind)))
+        };
+        let denied = trouble(io::ErrorKind::PermissionDenied);
+        assert!(denied.ends_with(": ask as root, with `sudo`"), "{denied}");
+        let other = trouble(io::ErrorKind::StorageFull);
+        assert!(!other.contains("sudo"), "{other}");
+    }
 }

@@ -89,13 +89,13 @@ pub struct RefreshInputs {
     #[command(flatten)]
     pub common: CommonInputs,
     /// Machine image of new machines: `ami-…`, or `ssm:` and the name of a parameter of Systems
-    /// Manager that holds it.
+    /// Manager that holds it (required).
     #[arg(long, env = "INPUT_AMI")]
     pub ami: Option<String>,
     /// How to reach GitHub.
     #[command(flatten)]
     pub github: GithubInputs,
-    /// Name or ARN of the machines' instance profile.
+    /// Name or ARN of the machines' instance profile (required).
     #[arg(long, env = "INPUT_IAM-INSTANCE-PROFILE")]
     pub iam_instance_profile: Option<String>,
     /// GiB of the machines' root volume, which is always encrypted [default: as the image has].
@@ -107,10 +107,10 @@ pub struct RefreshInputs {
     /// Name of the key pair that may log in to the machines [default: none].
     #[arg(long, env = "INPUT_KEY-NAME")]
     pub key_name: Option<String>,
-    /// Security groups of the machines, `sg-…`, separated by spaces or commas.
+    /// Security groups of the machines, `sg-…`, separated by spaces or commas (required).
     #[arg(long, env = "INPUT_SECURITY-GROUP-IDS")]
     pub security_group_ids: Option<String>,
-    /// Subnets to launch in, `subnet-…`, separated by spaces or commas.
+    /// Subnets to launch in, `subnet-…`, separated by spaces or commas (required).
     #[arg(long, env = "INPUT_SUBNET-IDS")]
     pub subnet_ids: Option<String>,
     /// Seconds that a machine may wait in the pool [default: 420].

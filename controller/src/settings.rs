@@ -54,7 +54,7 @@ impl Common {
             .ok_or_else(|| {
                 BadInput::new(
                     "aws-region",
-                    "is missing",
+                    "it is missing",
                     "give one such as eu-central-1, or set AWS_REGION",
                 )
             })?;
@@ -77,7 +77,7 @@ impl Common {
             None if given(inputs.github_repository.as_ref()).is_none() => {
                 return Err(BadInput::new(
                     "pool-name",
-                    "is missing",
+                    "it is missing",
                     "give one, or set GITHUB_REPOSITORY to name the pool after the repository",
                 ));
             }
@@ -117,7 +117,7 @@ fn required<'a>(
     text: Option<&'a String>,
     allowed: &str,
 ) -> Result<&'a str, BadInput> {
-    given(text).ok_or_else(|| BadInput::new(input, "is missing", allowed))
+    given(text).ok_or_else(|| BadInput::new(input, "it is missing", allowed))
 }
 
 /// A whole number of units, from 1 up to `most`.
@@ -169,7 +169,7 @@ fn list(
         .map(str::to_owned)
         .collect();
     if items.is_empty() {
-        return Err(BadInput::new(input, "is empty", allowed));
+        return Err(BadInput::new(input, "it is empty", allowed));
     }
     match items.iter().find(|item| !valid(item)) {
         None => Ok(items),

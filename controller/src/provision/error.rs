@@ -133,7 +133,7 @@ impl ProvisionError {
             | Self::Port(_)
             | Self::GiveBack(_)
             | Self::Journal(JournalError::Table(_)) => Some(
-                "check the step's credentials and permissions and the region, then run it again"
+                "check the credentials, their permissions, the region and the way to AWS; then run it again"
                     .to_owned(),
             ),
             Self::Journal(JournalError::TakenOver(_)) => Some("run the step again".to_owned()),

@@ -125,7 +125,7 @@ impl RunError {
             | Self::Cancelled => None,
             Self::Provision { error } | Self::Unfinished { error, .. } => error.remedy(),
             Self::Table(_) => {
-                Some("check the step's credentials and permissions and the region".to_owned())
+                Some("check the credentials, their permissions, the region and the way to AWS".to_owned())
             }
             Self::Ask(_) => Some(
                 "check that the document Paddock-AgentStatus is in this account and region, and \
@@ -153,7 +153,7 @@ impl RunError {
             }
             Self::Standing => Some("see the lines above, then run destroy again".to_owned()),
             Self::Destroy(_) => Some(
-                "nothing was touched; check the step's credentials and permissions".to_owned(),
+                "nothing was touched; check the credentials, their permissions and the way to AWS".to_owned(),
             ),
         }
     }

@@ -40,13 +40,13 @@ pub fn parse(json: Option<&str>) -> Result<Vec<ClassSpec>, BadInput> {
             .map(|(name, cpu, mmem)| class(name, &Size { cpu, mmem }))
             .collect::<Result<Vec<_>, _>>()?,
         Some(json) => serde_json::from_str::<BTreeMap<String, Size>>(json)
-            .map_err(|error| BadInput::new(INPUT, format!("cannot be read: {error}"), FORM))?
+            .map_err(|error| BadInput::new(INPUT, format!("it cannot be read: {error}"), FORM))?
             .iter()
             .map(|(name, size)| class(name, size))
             .collect::<Result<Vec<_>, _>>()?,
     };
     if classes.is_empty() {
-        return Err(BadInput::new(INPUT, "has no class", FORM));
+        return Err(BadInput::new(INPUT, "it has no class", FORM));
     }
     classes.sort_by_key(|class| (class.cpu, class.mmem));
     for pair in classes.windows(2) {
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named() {
         assert!(wrong("{").starts_with("input `resource-class-config`: cannot be read"));
-        assert!(wrong("{}").contains("has no class"));
+        assert!(wrong("{}").contains("it has no class"));
         assert!(wrong(r#"{"a":{"cpu":0,"mmem":1}}"#).contains("cpu or mmem of 0"));
         assert!(
             wrong(r#"{"a":{"cpu":2,"mmem":1},"b":{"cpu":2,"mmem":2}}"#)

@@ -94,7 +94,7 @@ impl Login {
             }
             Self::Token(_) => Err(BadInput::new(
                 "github-token",
-                "has characters that no token has",
+                "it has characters that no token has",
                 "give it in one line, without quotes",
             )),
             Self::App { id, .. } => {
@@ -125,7 +125,7 @@ fn login(inputs: &GithubInputs) -> Result<Login, BadInput> {
         (None, None, None) => {
             return Err(BadInput::new(
                 "github-token",
-                "is missing",
+                "it is missing",
                 "give a personal access token that may administer the runners, or \
                  `github-app-id` and `github-app-private-key`",
             ));
@@ -133,21 +133,21 @@ fn login(inputs: &GithubInputs) -> Result<Login, BadInput> {
         (Some(_), _, _) => {
             return Err(BadInput::new(
                 "github-token",
-                "comes with a GitHub App",
+                "it comes with a GitHub App",
                 "give the token, or the app's id and private key",
             ));
         }
         (None, None, Some(_)) => {
             return Err(BadInput::new(
                 "github-app-id",
-                "is missing",
+                "it is missing",
                 "github-app-private-key needs it",
             ));
         }
         (None, Some(_), None) => {
             return Err(BadInput::new(
                 "github-app-private-key",
-                "is missing",
+                "it is missing",
                 "github-app-id needs it",
             ));
         }

@@ -267,14 +267,14 @@ fn agent_download(inputs: &RefreshInputs) -> Result<Option<Downloads>, BadInput>
         (Some(_), None) => {
             return Err(BadInput::new(
                 "agent-sha256",
-                "is missing",
+                "it is missing",
                 "agent-url needs it",
             ));
         }
         (None, Some(_)) => {
             return Err(BadInput::new(
                 "agent-url",
-                "is missing",
+                "it is missing",
                 "agent-sha256 needs it",
             ));
         }

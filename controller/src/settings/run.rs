@@ -201,7 +201,7 @@ fn only_spot(input: &'static str, usage: UsageClass) -> Result<(), BadInput> {
         UsageClass::Spot => Ok(()),
         UsageClass::OnDemand => Err(BadInput::new(
             input,
-            "is for spot machines alone",
+            "it is for spot machines alone",
             "leave it out, or set `usage-class: spot`",
         )),
     }

@@ -1,6 +1,10 @@
 //! The commands in what there is to read, each as far as it can be tried here.
 
-use std::{fmt::Write, fs, process::Command};
+use std::{
+    fmt::Write,
+    fs,
+    process::{Command, Stdio},
+};
 
 use controller::inputs::Inputs;
 use tests::tools::{Tools, run};
@@ -60,13 +64,14 @@ fn every_command_is_one() {
                 .map_err(|error| error.to_string()),
             "cargo" => cargo(&words[1..]),
             "aws" => aws(&tools, &words[1..]),
+            "gh" => gh(&tools, &words[1..]),
             path if path.contains('/') => root()
                 .join(path)
                 .exists()
                 .then_some(())
                 .ok_or_else(|| "there is no such file".to_owned()),
             // Not to be had where tests run.
-            "gh" | "git" | "packer" | "apt-get" | "journalctl" | "cd" => Ok(()),
+            "git" | "packer" | "apt-get" | "dnf" | "journalctl" | "cd" => Ok(()),
             _ => Err("what is this?".to_owned()),
         };
         assert_eq!(parsed, Ok(()), "{place}");
@@ -88,6 +93,28 @@ fn aws(tools: &Tools, words: &[String]) -> Result<(), String> {
         .expect("the AWS CLI runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if said.contains("Could not connect to the endpoint URL") {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// GitHub's CLI takes it: what it complains about is that it cannot reach anybody.
+fn gh(tools: &Tools, words: &[String]) -> Result<(), String> {
+    let home = tempfile::tempdir().expect("a folder");
+    let output = Command::new(tools.program("gh"))
+        .args(words)
+        .current_dir(home.path())
+        .env_clear()
+        .env("HOME", home.path())
+        .env("GH_TOKEN", "none")
+        .env("HTTPS_PROXY", "http://127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .expect("GitHub's CLI runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let alone = ["proxyconnect tcp", "no valid Sigstore verifiers"];
+    if alone.iter().any(|words| said.contains(words)) {
         Ok(())
     } else {
         Err(said)
@@ -150,24 +177,25 @@ fn cargo(words: &[String]) -> Result<(), String> {
 }
 
 /// A program's help, and that of each of its commands.
-fn helps(mut program: clap::Command) -> String {
+fn helps(program: clap::Command) -> String {
     let name = program.get_name().to_owned();
-    let mut text = String::new();
-    let mut add = |title: String, command: &mut clap::Command| {
-        let help = command.render_long_help().to_string();
-        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
-        let lines = lines.join("\n");
-        let _ = write!(text, "## `{title}`\n\n```text\n{lines}\n```\n\n");
-    };
     // Whatever terminal the test has.
-    program = program.term_width(100);
-    program.build();
-    add(name.clone(), &mut program);
-    let commands: Vec<clap::Command> = program.get_subcommands().cloned().collect();
-    for mut command in commands {
-        if command.get_name() != "help" {
-            add(format!("{name} {}", command.get_name()), &mut command);
-        }
+    let program = program.term_width(100);
+    let commands = program.get_subcommands().map(clap::Command::get_name);
+    let mut all = vec![vec![name.as_str()]];
+    all.extend(commands.map(|command| vec![name.as_str(), command]));
+    let mut text = String::new();
+    for words in &all {
+        let asked = words.iter().copied().chain(["--help"]);
+        let help = program.clone().try_get_matches_from(asked).unwrap_err();
+        let help = help.to_string();
+        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        let _ = write!(
+            text,
+            "## `{}`\n\n```text\n{}\n```\n\n",
+            words.join(" "),
+            lines.join("\n")
+        );
     }
     text
 }
@@ -178,7 +206,7 @@ fn every_example_of_the_help_is_a_command() {
     let page = page.replace("\\\n", " ");
     let mut examples = 0;
     for line in page.lines() {
-        let line = line.trim_start_matches("  ");
+        let line = line.trim_start_matches("  ").trim_start_matches("sudo ");
         let parsed = match line.split(' ').next() {
             Some("controller") => Inputs::program().try_get_matches_from(shell_words(line)),
             Some("paddock-agent") => agent::cli::command().try_get_matches_from(shell_words(line)),
