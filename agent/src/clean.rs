@@ -22,13 +22,15 @@ use crate::{
 };
 
 /// Where every user may leave things.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 8] = [
     "/tmp",
     "/var/tmp",
     "/dev/shm",
     "/dev/mqueue",
     "/run/lock",
+    "/run/screen",
     "/var/crash",
+    "/var/lib/php/sessions",
 ];
 const IPCRM_WITHIN: Duration = Duration::from_secs(10);
 /// The kernel lets go of keys on its own time.
@@ -151,6 +153,7 @@ fn files(host: &Machinery, account: &Account) -> Result<(), CleanError> {
     }
     if let Some(person) = account.person() {
         home::renew(host, person, &mounted)?;
+        later::unlog(person)?;
     }
     manifest::restore(host, &mounted)?;
     if manifest::is_intact(host)? {

@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     drain,
+    files::write_json,
     host::Machinery,
     machine::{Disk, ListenerId, Vitals},
     ports::{Cause, chain},
@@ -23,6 +24,8 @@ use crate::{
 
 /// Where jobs write besides the runner's folder.
 const TEMPORARY: &str = "/tmp";
+/// How many bytes the agent needs for what it writes at a claim.
+const STATE: usize = 8192;
 /// How long Docker may take to say that it is there.
 const DOCKER_WITHIN: Duration = Duration::from_secs(3);
 /// The smallest question that Docker's own clients ask.
@@ -58,6 +61,9 @@ fn look(host: &Machinery, listener: Option<ListenerId>) -> Result<Vitals, Cause>
     Ok(Vitals {
         drained: drain::is_wanted(&host.state_dir, &host.instance)
             .map_err(|error| chain(&error))?,
+        forgetful: write_json(&host.state_dir.join("trial"), &" ".repeat(STATE), 0o600)
+            .err()
+            .map(|error| chain(&error)),
         disks: disks?,
         memory: Some(system.available_memory()),
         runner_built: modified(&host.listener_program())

@@ -34,6 +34,13 @@ pub(crate) fn renew(
         fs::create_dir(&person.home).map_err(FileError::of("make the home", &person.home))?;
     }
     empty(&person.home, &[&host.runner_dir, &host.state_dir], mounted)?;
+    // What is said of the folder itself goes with it, attributes for one; unless something stays
+    // in it, or is mounted there.
+    if fs::remove_dir(&person.home).is_ok() {
+        fs::create_dir(&person.home).map_err(FileError::of("make the home", &person.home))?;
+    }
+    fs::set_permissions(&person.home, fs::Permissions::from_mode(0o750))
+        .map_err(FileError::of("close", &person.home))?;
     let owner = (person.user, person.group);
     // A job that was root may have given it away.
     lchown(&person.home, Some(owner.0), Some(owner.1))
@@ -53,8 +60,7 @@ fn empty(home: &Path, kept: &[&Path], mounted: &[PathBuf]) -> Result<(), FileErr
             clear(&path, mounted)?;
         }
     }
-    fs::set_permissions(home, fs::Permissions::from_mode(0o750))
-        .map_err(FileError::of("close", home))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -102,7 +108,5 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["actions"]);
-        let mode = fs::metadata(home.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o750);
     }
 }

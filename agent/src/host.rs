@@ -216,7 +216,8 @@ impl Host for Machinery {
 
     fn keep(&self, ages: Ages) {
         if let Err(error) = contact::keep(&self.state_dir, ages) {
-            tracing::warn!(
+            // Each examination says it.
+            tracing::debug!(
                 "a restart of the agent would begin to wait anew: {}",
                 chain(&error)
             );

@@ -28,6 +28,9 @@ const OWNED: [&str; 3] = [
     "/var/spool/atjobs",
 ];
 
+/// Where systemd keeps `user-1001.journal` and `core.make.1001.…`, which user 1001 may read.
+const NUMBERED: [&str; 2] = ["/var/log/journal", "/var/lib/systemd/coredump"];
+
 /// Forgets what the user wanted done later; answers whether there was anything.
 pub(crate) fn forget(person: &Person) -> Result<bool, FileError> {
     let mut found_any = false;
@@ -54,6 +57,29 @@ pub(crate) fn forget(person: &Person) -> Result<bool, FileError> {
         }
     }
     Ok(found_any)
+}
+
+/// Removes what systemd notes of a user's programs and lets that user read: their lines in the
+/// journal, their memory when they crashed. The names have the user's number in them.
+pub(crate) fn unlog(person: &Person) -> Result<(), FileError> {
+    let user = person.user.to_string();
+    NUMBERED
+        .iter()
+        .try_for_each(|folder| remove_numbered(Path::new(folder), &user))
+}
+
+fn remove_numbered(folder: &Path, number: &str) -> Result<(), FileError> {
+    // Not every system has such a folder.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let mut parts = name.to_str().unwrap_or_default().split(['.', '-', '@']);
+        if parts.any(|part| part == number) {
+            remove(&path)?;
+        } else if entry.file_type().is_ok_and(|found| found.is_dir()) {
+            remove_numbered(&path, number)?;
+        }
+    }
+    Ok(())
 }
 
 /// What System V's interprocess communication keeps of a user after all of its processes: the
@@ -94,6 +120,33 @@ fn ids_of(table: &str, is_theirs: impl Fn(u32) -> bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_systemd_noted_of_a_user_goes_and_what_it_noted_of_others_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("0123abcd");
+        fs::create_dir(&deep).unwrap();
+        let name = |number: u32| {
+            [
+                format!("user-{number}.journal"),
+                format!("user-{number}@0006-01ab.journal"),
+                format!("core.a.b.{number}.0123abcd.77.1790000000000000.zst"),
+            ]
+        };
+        for name in [name(1001), name(10_011)].concat() {
+            fs::write(deep.join(name), "").unwrap();
+        }
+        remove_numbered(folder.path(), "1001").unwrap();
+        let left = fs::read_dir(&deep).unwrap();
+        let name_of =
+            |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut left: Vec<String> = left.map(name_of).collect();
+        left.sort();
+        let mut others = name(10_011);
+        others.sort();
+        assert_eq!(left, others);
+        remove_numbered(Path::new("/no/such/folder"), "1001").unwrap();
+    }
 
     #[test]
     fn a_users_share_of_the_kernels_table_is_told() {

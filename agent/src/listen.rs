@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::{
+    fcntl::{FallocateFlags, fallocate},
     sys::{
         prctl,
         signal::{Signal, kill, killpg},
@@ -44,6 +45,8 @@ const UPDATE_WITHIN: Duration = Duration::from_secs(31);
 const EAGER: Duration = Duration::from_millis(20);
 /// And from then on: what it says then nobody waits for.
 const CALM: Duration = Duration::from_millis(250);
+/// Bytes that a listener's words have room for, whatever jobs do to the disk: a hundred jobs'.
+const WORDS: i64 = 16 * 1024;
 /// Where the runner is told of a script that it runs before each job.
 const BEFORE_JOB: &str = "ACTIONS_RUNNER_HOOK_JOB_STARTED";
 /// Else the listener of a version that GitHub no longer takes ends as any other does.
@@ -143,6 +146,9 @@ fn start(host: &Machinery, log: &Path) -> Result<Child, String> {
         // operator's script starts for good belongs to the machine.
         prctl::set_child_subreaper(true)?;
         let file = private(log)?;
+        // A runner that cannot say what it does on a full disk might end, and its job with it.
+        // Where the file system cannot promise room, it goes without.
+        let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, WORDS);
         Ok((file.try_clone()?, file))
     };
     let (out, err) = open().map_err(|error| format!("{}: {error}", log.display()))?;

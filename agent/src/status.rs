@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Write as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use proto::{
@@ -204,25 +205,37 @@ impl Snapshot {
 }
 
 /// The file that the running agent keeps.
-#[derive(Clone, Debug)]
-pub struct StatusFile(PathBuf);
+#[derive(Debug)]
+pub struct StatusFile {
+    path: PathBuf,
+    /// Whether the last write failed.
+    fails: AtomicBool,
+}
 
 impl StatusFile {
     /// The file in a state folder.
     pub fn of(state_dir: &Path) -> Self {
-        Self(state_dir.join("status.json"))
+        Self {
+            path: state_dir.join("status.json"),
+            fails: AtomicBool::new(false),
+        }
     }
 
-    /// Replaces what it says. That it cannot is logged; the agent has more important things to do.
+    /// Replaces what it says. That it cannot is logged, once until it can; the agent has more
+    /// important things to do.
     pub fn write(&self, snapshot: &Snapshot) {
-        if let Err(error) = write_json(&self.0, snapshot, 0o644) {
+        let written = write_json(&self.path, snapshot, 0o644);
+        let failed = self.fails.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written
+            && !failed
+        {
             tracing::warn!("{}", crate::ports::chain(&error));
         }
     }
 
     /// What the agent last said of itself; none when none ever ran here.
     pub(crate) fn read(&self) -> Result<Option<Snapshot>, FileError> {
-        read_json(&self.0)
+        read_json(&self.path)
     }
 }
 

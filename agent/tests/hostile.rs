@@ -83,6 +83,7 @@ const LOOK: &str = r#"
   cat ~/.bashrc
   echo "processes: $(ps -o args= -u "$(id -u)" | grep -cE '^sleep 6|[/]unreadable 600')"
   echo "memory: $(awk -v user="$(id -u)" '$8 == user' /proc/sysvipc/shm | wc -l)"
+  python3 -c 'import os; print("attributes:", os.listxattr(os.environ["HOME"]))'
   awk -v user="$(id -u)" '$6 == user { print $8, $9 }' /proc/keys | sort
 } >~/../shared/look 2>&1
 mv ~/../shared/look ~/../seen/"$1"
@@ -106,6 +107,15 @@ const KEYS: &str = r#"
     }
 "#;
 
+/// Folders in folders, whose path is longer than a path may be.
+const DEEP: &str = r#"
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(900):
+    os.mkdir("deeper")
+    os.chdir("deeper")
+"#;
+
 /// Does what it can to stay, and notes what it could not.
 const HOSTILE: &str = r#"
 could() { echo "$1" >>"$HOME/../seen/could"; }
@@ -121,6 +131,8 @@ printf '[credential]\n helper = !harm\n' >~/.gitconfig
 echo https://token@github.com >~/.git-credentials
 chmod 777 ~
 mkdir -p /tmp/$(id -un)/deep
+python3 -c "$DEEP" /tmp/$(id -un)/deep
+python3 -c 'import os; os.setxattr(os.environ["HOME"], "user.left", b"left")'
 for folder in /tmp /var/tmp /dev/shm "$HOME/../shared"; do echo left >"$folder/left-by-$(id -un)"; done
 ipcmk -M 4096
 [ ! -e /proc/keys ] || perl -e "$KEYS" || echo no keys
@@ -191,6 +203,24 @@ impl Spool {
         fs::write(&spool.0, "* * * * * harm\n").unwrap();
         owner.own(&spool.0);
         spool
+    }
+
+    /// What a user can have there: wishes for later, lines and crashes that systemd notes.
+    fn all(owner: &Someone) -> Vec<Self> {
+        let (name, user) = (&owner.0.name, owner.0.uid);
+        [
+            ("/var/spool/cron/crontabs", name.clone()),
+            ("/var/spool/cron/atjobs", format!("a-{name}")),
+            ("/var/lib/systemd/linger", name.clone()),
+            ("/var/log/journal/paddock", format!("user-{user}.journal")),
+            (
+                "/var/lib/systemd/coredump",
+                format!("core.make.{user}.0123.7.1.zst"),
+            ),
+            ("/run/screen", name.clone()),
+        ]
+        .map(|(folder, name)| Self::new(folder, &name, owner))
+        .into()
     }
 }
 
@@ -289,19 +319,13 @@ async fn the_next_run_finds_nothing_of_a_hostile_job() {
     for folder in ["containers", "networks", "volumes"] {
         fs::write(life.path("docker-state").join(folder).join("left"), "").unwrap();
     }
-    let spools = [
-        Spool::new("/var/spool/cron/crontabs", &someone.0.name, &someone),
-        Spool::new(
-            "/var/spool/cron/atjobs",
-            &format!("a-{}", someone.0.name),
-            &someone,
-        ),
-        Spool::new("/var/lib/systemd/linger", &someone.0.name, &someone),
-    ];
+    let spools = Spool::all(&someone);
     let keys = KEYS
         .replace("ADD_KEY", CALLS[0])
         .replace("KEYCTL", CALLS[1]);
-    let hostile = format!("KEYS='{keys}'\n{HOSTILE}\nset look\n{LOOK}\necho >~/../seen/hostile");
+    let hostile = format!(
+        "KEYS='{keys}'\nDEEP='{DEEP}'\n{HOSTILE}\nset look\n{LOOK}\necho >~/../seen/hostile"
+    );
     let hostile = serve(&life, "72", &hostile, "hostile").await;
     for sign in [
         "left-by-",

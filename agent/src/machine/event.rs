@@ -152,6 +152,8 @@ pub struct Vitals {
     pub worker: Option<bool>,
     /// An operator asked that this machine takes no new tenant.
     pub drained: bool,
+    /// Why the agent cannot write what it has to remember, if so.
+    pub forgetful: Option<String>,
     /// How long ago the listener last wrote anything; none without a listener.
     pub silent: Option<Duration>,
 }

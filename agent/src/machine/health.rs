@@ -45,7 +45,8 @@ pub(super) struct Condition {
     next: Duration,
     /// When the runner program was built, if that is known.
     runner_built: Option<Time>,
-    drained: bool,
+    /// Why no tenant may come, whether or not there is one now.
+    barred: Option<String>,
     /// Until when an unfit machine may still become fit; set by the first examination.
     settles_until: Option<Duration>,
 }
@@ -97,10 +98,15 @@ impl Machine {
         if let Ok(vitals) = &vitals {
             self.watch_runner(vitals, now);
             self.condition.runner_built = built(vitals);
-            if vitals.drained != self.condition.drained {
-                tracing::info!(drained = vitals.drained, "an operator's word");
+            let barred = match &vitals.forgetful {
+                Some(cause) => Some(format!("the agent cannot keep its state: {cause}")),
+                None => vitals.drained.then(|| DRAINED.to_owned()),
+            };
+            if barred != self.condition.barred {
+                let open = "nothing bars a tenant any more";
+                tracing::warn!("{}", barred.as_deref().unwrap_or(open));
             }
-            self.condition.drained = vitals.drained;
+            self.condition.barred = barred;
         }
         let trouble = match vitals {
             Ok(vitals) => {
@@ -135,18 +141,17 @@ impl Machine {
     /// Whether the machine may take the tenant that it was just given; if that is open, it is looked
     /// at soon.
     pub(super) fn fitness(&mut self, now: Now) -> Fitness {
-        let Condition { seen, drained, .. } = self.condition;
         let since = |at| now.mono.saturating_sub(at);
-        if seen.is_none_or(|at| since(at) > CLOSELY) {
+        if self.condition.seen.is_none_or(|at| since(at) > CLOSELY) {
             self.condition.next = self.condition.next.min(now.mono);
             return Fitness::Unsettled;
         }
         let until = self.condition.settles_until.unwrap_or_default();
-        match &self.condition.trouble {
-            _ if drained => Fitness::Unfit(DRAINED.to_owned()),
-            None => Fitness::Fit,
-            Some(_) if now.mono < until => Fitness::Unsettled,
-            Some(trouble) => Fitness::Unfit(trouble.clone()),
+        match (&self.condition.barred, &self.condition.trouble) {
+            (Some(reason), _) => Fitness::Unfit(reason.clone()),
+            (None, None) => Fitness::Fit,
+            (None, Some(_)) if now.mono < until => Fitness::Unsettled,
+            (None, Some(trouble)) => Fitness::Unfit(trouble.clone()),
         }
     }
 
@@ -159,7 +164,7 @@ impl Machine {
             Boot::Running | Boot::Done { .. } => announced.or_else(|| {
                 self.tenancy
                     .ailment()
-                    .or(self.condition.drained.then_some(DRAINED))
+                    .or(self.condition.barred.as_deref())
                     .or(self.watch.wedged.as_deref())
                     .or_else(|| self.unfit())
                     .map(text::first_line)

@@ -1,9 +1,11 @@
 //! The agent under systemd: what its unit says, what the watchdog hears, what the journal keeps; and
 //! what it makes of a runner that does odd things.
 
+mod keeps;
 mod runner;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::net::UnixDatagram,
     path::Path,
@@ -26,8 +28,8 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
     ran.is_ok_and(|output| output.status.success())
 }
 
-#[test]
-fn systemd_understands_the_unit() {
+/// Sees to it that systemd can be asked.
+fn need_systemd() {
     if !runs("systemd-analyze", &["--version"]) {
         assert!(
             runs("apt-get", &["update"])
@@ -38,6 +40,11 @@ fn systemd_understands_the_unit() {
             "this test needs Debian's package systemd; root installs it"
         );
     }
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    need_systemd();
     let unit = include_str!("../../../packaging/systemd/paddock-agent.service");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("paddock-agent.service");
@@ -52,6 +59,31 @@ fn systemd_understands_the_unit() {
     assert!(output.status.success(), "{said}");
     // What it does not know it only warns of.
     assert!(!said.contains("paddock-agent.service"), "{said}");
+}
+
+/// systemd's own audit: whatever it finds open is closed, or the unit says why not.
+#[test]
+fn what_the_unit_leaves_open_it_justifies() {
+    need_systemd();
+    let unit = include_str!("../../../packaging/systemd/paddock-agent.service");
+    let reasons: String = unit.lines().filter(|line| line.starts_with('#')).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("paddock-agent.service");
+    fs::write(&path, unit.replace("/opt/paddock/bin/agent", "/bin/true")).expect("written");
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager", "--json=short"])
+        .arg(&path)
+        .output()
+        .expect("it runs");
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let open = found.iter().filter(|item| item["set"] == false);
+    let names: BTreeSet<&str> = open
+        .filter_map(|item| item["name"].as_str()?.split_inclusive('=').next())
+        .collect();
+    assert!(names.contains("User="), "{found:?}");
+    for name in names {
+        assert!(reasons.contains(name), "the unit does not justify {name}");
+    }
 }
 
 /// What systemd's end of a socket heard.

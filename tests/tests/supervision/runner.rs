@@ -34,7 +34,7 @@ run)
 trap 'exit 0' INT
 "#;
 
-fn runner(listener: &str) -> String {
+pub(crate) fn runner(listener: &str) -> String {
     format!("{SHORT}{listener}\n;; esac\n")
 }
 
