@@ -10,6 +10,7 @@
 //! partitions (one a state) bear pools of any size. What it lists is read from the table itself.
 
 mod calls;
+mod configuration;
 mod expression;
 mod met_transaction;
 mod transaction;
@@ -46,7 +47,6 @@ const CONFIG: &str = "CONFIG";
 const OPEN_PROVISION: &str = "provision";
 const REFRESH: &str = "refresh";
 const RUN_PREFIX: &str = "RUN#";
-const CLASS_PREFIX: &str = "resource-class#";
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -248,68 +248,11 @@ impl Table for DynamoTable {
     }
 
     async fn config(&self) -> Result<Config, TableError> {
-        let operation = "read the configuration";
-        let mut config = Config::default();
-        for item in self
-            .query(
-                operation,
-                "pk = :pk",
-                values([(":pk", CONFIG.to_owned())]),
-                None,
-            )
-            .await?
-        {
-            let name = item
-                .get("sk")
-                .and_then(|sk| sk.as_s().ok())
-                .cloned()
-                .unwrap_or_default();
-            match name.as_str() {
-                "schema" => config.put(ConfigItem::Schema(self.read(operation, item)?)),
-                "launch-template" => {
-                    config.put(ConfigItem::LaunchTemplate(self.read(operation, item)?));
-                }
-                "parameters" => config.put(ConfigItem::Parameters(self.read(operation, item)?)),
-                "github-token" => config.put(ConfigItem::GithubTokens(self.read(operation, item)?)),
-                REFRESH => config.refresh = Some(self.read(operation, item)?),
-                name if name.starts_with(CLASS_PREFIX) => {
-                    config.put(ConfigItem::ResourceClass(self.read(operation, item)?));
-                }
-                // Written by a version that knows more: no business of ours.
-                _ => {}
-            }
-        }
-        Ok(config)
+        self.read_config().await
     }
 
     async fn put_config(&self, item: &ConfigItem) -> Result<(), TableError> {
-        let operation = "write the configuration";
-        let keyed = |sk: String| [("pk", CONFIG.to_owned()), ("sk", sk)];
-        let item = match item {
-            ConfigItem::Schema(schema) => self.write(operation, schema, keyed("schema".into())),
-            ConfigItem::LaunchTemplate(template) => {
-                self.write(operation, template, keyed("launch-template".into()))
-            }
-            ConfigItem::ResourceClass(class) => self.write(
-                operation,
-                class,
-                keyed(format!("{CLASS_PREFIX}{}", class.name)),
-            ),
-            ConfigItem::Parameters(parameters) => {
-                self.write(operation, parameters, keyed("parameters".into()))
-            }
-            ConfigItem::GithubTokens(tokens) => {
-                self.write(operation, tokens, keyed("github-token".into()))
-            }
-        }?;
-        self.client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .send()
-            .await
-            .map_err(self.refused(operation))?;
-        Ok(())
+        self.write_config(item).await
     }
 
     async fn put_refresh(
@@ -327,7 +270,7 @@ impl Table for DynamoTable {
         self.client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(key(CONFIG, &format!("{CLASS_PREFIX}{name}"))))
+            .set_key(Some(key(CONFIG, &configuration::class_key(name))))
             .send()
             .await
             .map_err(self.refused("remove a resource class"))?;
