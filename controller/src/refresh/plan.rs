@@ -7,6 +7,7 @@
 pub(super) mod floor;
 pub(super) mod forge;
 mod machines;
+mod queues;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ use proto::{
 
 use super::{
     ClassSpec, RefreshSettings, content_hash,
-    step::{QueueTrouble, Step},
+    step::{QueueTrouble, Step, TokenTo},
     table::{Feature, TableStep},
 };
 use crate::ports::{ForgeRunner, Machine, QueueState, TemplateContent, TemplateState};
@@ -203,7 +204,8 @@ fn handing(settings: &RefreshSettings, observed: &Observed, now: Time) -> Option
         .filter(|record| record.threshold.is_some_and(|threshold| threshold > now))
         .map(|record| (record.arn.clone(), record.generation))
         .collect();
-    (!machines.is_empty()).then_some(Step::HandToken { machines })
+    let to = TokenTo::Register;
+    (!machines.is_empty()).then_some(Step::HandToken { to, machines })
 }
 
 fn tokens(observed: &Observed, now: Time) -> Option<Step> {

@@ -1,18 +1,19 @@
 //! What refresh can do, each as a value that says itself in one line.
 
+mod because;
+mod changes;
 mod display;
-
-use std::fmt;
 
 use proto::{
     config::{LaunchTemplate, Parameters, ResourceClass, Schema},
     ids::{ClassName, InstanceArn, InstanceId, RunId},
     instance::InstanceRecord,
     provision::ProvisionRecord,
-    state::{State, Terminate},
+    state::State,
     time::Time,
 };
 
+pub use self::because::{Because, Stray};
 pub(super) use self::display::count_line;
 use super::{ClassSpec, bounds::Kind, table::TableStep};
 use crate::ports::{ForgeRunner, TemplateContent, TemplateState};
@@ -75,8 +76,10 @@ pub enum Step {
         /// When the present ones end, and whether that is over: then no provision works.
         ends_at: Option<(Time, bool)>,
     },
-    /// Running machines whose runners register anew after each job get the new token.
+    /// Machines get the token of GitHub's that they need.
     HandToken {
+        /// What for.
+        to: TokenTo,
         /// Each with the generation that it is meant for.
         machines: Vec<(InstanceArn, u64)>,
     },
@@ -187,6 +190,16 @@ impl Step {
     }
 }
 
+/// What a machine needs a token of GitHub's for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenTo {
+    /// It is running, and its runner registers anew after each job.
+    Register,
+    /// It is idle and was released while a job ran, which could have read the token; whoever
+    /// released it died before the job ended.
+    Deregister,
+}
+
 /// What is wrong with a class's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueTrouble {
@@ -196,121 +209,4 @@ pub enum QueueTrouble {
     Gone,
     /// These attributes: name, value, and what it should be.
     Odd(Vec<(String, String, String)>),
-}
-
-/// Why a machine with a live record is terminated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Because {
-    /// It stayed in its state for too long.
-    Expired {
-        /// The state.
-        state: State,
-        /// When it should have left it.
-        threshold: Time,
-    },
-    /// It is idle and its class is gone.
-    ClassRetired {
-        /// The class.
-        class: ClassName,
-        /// The record's generation.
-        generation: u64,
-    },
-    /// It is idle and its class has another size by now.
-    ClassResized {
-        /// The class.
-        class: ClassName,
-        /// The record's generation.
-        generation: u64,
-    },
-    /// It is idle and there are more than there may be.
-    Surplus {
-        /// How many there may be.
-        most: usize,
-        /// The record's generation.
-        generation: u64,
-    },
-    /// It is idle for longer than it may, and not one of those that are kept.
-    IdleForLong {
-        /// Since when.
-        since: Time,
-        /// The record's generation.
-        generation: u64,
-    },
-    /// It was launched for the floor and did not come up.
-    Unready {
-        /// What its agent says of it.
-        why: String,
-        /// The record's generation.
-        generation: u64,
-    },
-    /// Its record has no threshold, which each live record has, and so no end.
-    Endless {
-        /// The record's generation.
-        generation: u64,
-    },
-    /// It is idle and was made from another version of the launch template.
-    OldTemplate {
-        /// That version.
-        version: i64,
-        /// The record's generation.
-        generation: u64,
-    },
-}
-
-impl Because {
-    /// What must still hold when the record is locked.
-    pub(super) fn lock(&self) -> Terminate {
-        match self {
-            Self::Expired { .. } => Terminate::Expired,
-            Self::ClassRetired { generation, .. }
-            | Self::ClassResized { generation, .. }
-            | Self::Surplus { generation, .. }
-            | Self::IdleForLong { generation, .. }
-            | Self::OldTemplate { generation, .. } => Terminate::Free(*generation),
-            Self::Unready { generation, .. } | Self::Endless { generation } => {
-                Terminate::Generation(*generation)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Because {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired { state, threshold } => write!(f, "{state} past {threshold}"),
-            Self::ClassRetired { class, .. } => write!(f, "idle, class {class} is retired"),
-            Self::ClassResized { class, .. } => {
-                write!(f, "idle, class {class} has another size now")
-            }
-            Self::Surplus { most, .. } => write!(f, "idle, max-idle is {most}"),
-            Self::IdleForLong { since, .. } => write!(f, "idle since {since}, and not needed"),
-            Self::Unready { why, .. } => {
-                write!(f, "launched for the floor, did not come up: {why}")
-            }
-            Self::Endless { .. } => {
-                f.write_str("its record has no threshold, which Paddock always writes")
-            }
-            Self::OldTemplate { version, .. } => {
-                write!(f, "idle, made from launch template version {version}")
-            }
-        }
-    }
-}
-
-/// What the table says of a machine that no live record knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stray {
-    /// Nothing.
-    NoRecord,
-    /// That it is terminated, which it is not.
-    Terminated,
-}
-
-impl fmt::Display for Stray {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoRecord => "no record",
-            Self::Terminated => "its record says terminated, EC2 shows it alive",
-        })
-    }
 }

@@ -1,39 +1,33 @@
-//! The plan's second half: which machines have to end, and which the queues have lost.
+//! The plan's second half: which machines have to end, and which lack something.
 //!
 //! A machine ends for one reason alone; the first that applies counts: its provision is undone,
 //! EC2 has it no more, its time is over, its class is gone, its template is old.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use proto::{
-    ids::{ClassName, InstanceId},
+    ids::InstanceId,
     instance::InstanceRecord,
     provision::ProvisionRecord,
-    signal::Signal,
+    signal::{Report, Signal},
     state::State,
     time::Time,
 };
 
-use super::{Observed, forge, is_wanted, version_to_come};
+use super::{Observed, forge, is_wanted, queues, version_to_come};
 use crate::{
     ports::Machine,
     refresh::{
         ClassSpec, RefreshSettings,
-        step::{Because, Step, Stray},
+        step::{Because, Step, Stray, TokenTo},
     },
 };
 
 /// How long a machine may be without a record, or a record without its machine. A provision
 /// writes records at once, and `DescribeInstances` may lag behind a launch.
 const GRACE: Duration = Duration::from_mins(5);
-/// How long a machine must have been idle before its message counts as lost: the release that
-/// pooled it sends the message last.
-const UNLISTED: Duration = Duration::from_mins(1);
-/// So many stale messages cost a provision one more round of receive and claim.
-const WORTH_A_SWEEP: u64 = 10;
+/// How long a release has to hand the token over itself: it looks once a second.
+const TOKEN_GRACE: Duration = Duration::from_secs(15);
 
 pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -> Vec<Step> {
     let records: &[InstanceRecord] = observed.records.as_deref().unwrap_or_default();
@@ -59,13 +53,16 @@ pub(super) fn plan(settings: &RefreshSettings, observed: &Observed, now: Time) -
         steps.extend(strays(observed, records, &ending, now));
     }
     steps.extend(forge::releases(observed, records, &ending));
+    steps.extend(deregistrations(records, &ending, now));
     if observed.records.is_some() && observed.machines.is_some() {
         let raised = super::floor::plan(settings, observed, records, &mut ending, now);
         steps.extend(raised);
     }
-    steps.extend(lost_messages(settings, observed, records, &ending, now));
+    steps.extend(queues::lost_messages(
+        settings, observed, records, &ending, now,
+    ));
     if observed.records.is_some() {
-        steps.extend(stale_messages(settings, observed, records, &ending));
+        steps.extend(queues::stale_messages(settings, observed, records, &ending));
     }
     steps
 }
@@ -211,75 +208,27 @@ fn strays(
         .collect()
 }
 
-/// A queue that holds fewer messages than its class has machines that have been idle for a while has
-/// lost some. Which, it does not tell: all of those are listed again, and doubles do no harm.
-fn lost_messages(
-    settings: &RefreshSettings,
-    observed: &Observed,
+/// A release hands machines that had a job the removal token once the job is over. One that died
+/// before left machines that cannot deregister, and would hold them until their idle time ends.
+fn deregistrations(
     records: &[InstanceRecord],
     ending: &BTreeSet<InstanceId>,
     now: Time,
-) -> Vec<Step> {
-    let mut listable: BTreeMap<&ClassName, Vec<&InstanceRecord>> = BTreeMap::new();
-    for record in records {
-        if is_listable(record) && !ending.contains(record.id()) {
-            listable
-                .entry(&record.resource_class)
-                .or_default()
-                .push(record);
-        }
-    }
-    listable
-        .into_iter()
-        .filter(|(class, _)| is_wanted(settings, class))
-        .filter_map(|(class, idle)| {
-            let queue = observed.queues.get(class)?.as_ref();
-            let depth = queue.map_or(0, |queue| queue.messages);
-            let records: Vec<InstanceRecord> = idle
-                .into_iter()
-                .filter(|record| now.since(record.since) > UNLISTED)
-                .cloned()
-                .collect();
-            let lost = depth < u64::try_from(records.len()).unwrap_or(u64::MAX);
-            lost.then(|| Step::Resend {
-                class: class.clone(),
-                records,
-            })
-        })
-        .collect()
+) -> Option<Step> {
+    let machines: Vec<_> = records
+        .iter()
+        .filter(|record| lacks_removal(record) && now.since(record.since) > TOKEN_GRACE)
+        .filter(|record| !ending.contains(record.id()))
+        .map(|record| (record.arn.clone(), record.generation))
+        .collect();
+    let to = TokenTo::Deregister;
+    (!machines.is_empty()).then_some(Step::HandToken { to, machines })
 }
 
-/// A queue that holds more messages than its class has idle machines holds stale ones. A few are
-/// left for provisions to delete: a sweep hides the good ones for a moment.
-fn stale_messages(
-    settings: &RefreshSettings,
-    observed: &Observed,
-    records: &[InstanceRecord],
-    ending: &BTreeSet<InstanceId>,
-) -> Vec<Step> {
-    let wanted = settings.classes.iter().map(|spec| &spec.name);
-    wanted
-        .filter_map(|class| {
-            let depth = observed.queues.get(class)?.as_ref()?.messages;
-            let idle = records.iter().filter(|record| {
-                record.resource_class == *class
-                    && record.state == State::Idle
-                    && !ending.contains(record.id())
-            });
-            let idle = u64::try_from(idle.count()).unwrap_or(u64::MAX);
-            let surplus = depth.saturating_sub(idle);
-            let worth_it = surplus >= WORTH_A_SWEEP || (surplus > 0 && idle == 0);
-            worth_it.then(|| Step::Sweep {
-                class: class.clone(),
-                surplus,
-            })
-        })
-        .collect()
-}
-
-/// Whether the machine is free and said so: one that is still cleaning up is not listed.
-fn is_listable(record: &InstanceRecord) -> bool {
-    record.state == State::Idle
-        && record.unhealthy().is_none()
-        && (record.says(Signal::RemoveRegOk) || record.says(Signal::Ok))
+/// Whether its runner is registered for a run that has let go of it, and nothing keeps it so but
+/// the token that it waits for.
+fn lacks_removal(record: &InstanceRecord) -> bool {
+    let registered =
+        |report: &Report| report.signal == Signal::RegOk && report.generation < record.generation;
+    record.is_free() && record.token.is_none() && record.report.as_ref().is_some_and(registered)
 }

@@ -210,3 +210,48 @@ async fn a_machine_whose_last_job_still_runs_is_left_to_its_release() {
     let refused = scene.table.change_instance(&arn(1), &change).await.unwrap();
     assert!(matches!(refused, Outcome::Conflict(Some(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_machine_whose_release_died_before_its_job_ended_gets_the_removal_token() {
+    let scene = Scene::made().await;
+    let removal = scene.config().await.github_tokens.unwrap().removal;
+    let serving = |record: &mut InstanceRecord| {
+        record.report.as_mut().unwrap().signal = Signal::RegOk;
+        record.report.as_mut().unwrap().generation = 3;
+    };
+    scene.instance(1, State::Idle, serving).await;
+    // Its release looks at it this very moment.
+    scene
+        .instance(2, State::Idle, |record| {
+            serving(record);
+            record.since = Time::from_millis(START - 5 * SECOND);
+        })
+        .await;
+    // Its job still runs, and could read the token.
+    scene
+        .instance(3, State::Idle, |record| {
+            serving(record);
+            record.job = Some(Job {
+                name: "build".into(),
+                since: Time::from_millis(START - 3 * MINUTE),
+            });
+        })
+        .await;
+    // It has the token already.
+    scene
+        .instance(4, State::Idle, |record| {
+            serving(record);
+            record.token = Some(proto::instance::Secret::new("t"));
+        })
+        .await;
+    let planned = lines(&scene.settles().await);
+    let hand = "~ the removal token for 1 idle machines, whose release ended before their jobs";
+    assert_eq!(planned, [hand]);
+    let mut tokens = Vec::new();
+    for n in 1..=4 {
+        let record = scene.table.instance(&arn(n)).await.unwrap().unwrap();
+        tokens.push(record.token.map(|token| token.expose().to_owned()));
+    }
+    let handed = Some(removal.expose().to_owned());
+    assert_eq!(tokens, [handed, None, None, Some("t".into())]);
+}

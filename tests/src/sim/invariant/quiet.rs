@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proto::{ids::InstanceId, state::State as Stands, time::Time};
+use proto::{ids::InstanceId, instance::InstanceRecord, state::State as Stands, time::Time};
 
 use super::{Invariant, breach, is_claimable};
 use crate::sim::world::{Past, State};
@@ -24,7 +24,31 @@ pub(in crate::sim) fn leaking(state: &State) -> BTreeSet<String> {
     let journals = journals
         .filter(|journal| journal.phase.is_open())
         .map(|journal| format!("journal {} is {}", journal.label, journal.phase));
-    machines.chain(records).chain(journals).collect()
+    let stranded = state.records.values().map(Past::now);
+    let stranded = stranded
+        .filter(|record| is_stranded(state, record))
+        .map(|record| {
+            format!(
+                "{} is idle and was never told how to deregister",
+                record.id()
+            )
+        });
+    machines
+        .chain(records)
+        .chain(journals)
+        .chain(stranded)
+        .collect()
+}
+
+/// Idle for nobody's good until its idle time ends: its agent is there, knows of no job, and still
+/// keeps the runner of a run that has let go of it.
+fn is_stranded(state: &State, record: &InstanceRecord) -> bool {
+    const BEATS: Duration = Duration::from_secs(10);
+    record.is_free()
+        && record.token.is_none()
+        && record.fresh_report().is_none()
+        && state.is_alive(record.id())
+        && record.beats(state.time(), BEATS)
 }
 
 /// The runners that GitHub shows without a machine. Those that two refreshes leave have leaked.
