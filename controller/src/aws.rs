@@ -18,7 +18,10 @@ mod terminate;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 use proto::{aws::AwsClock, ids::PoolName, table::dynamo::DynamoTable, time::SystemClock};
 use tokio::time::Instant;
 
@@ -58,7 +61,7 @@ impl Clients {
 }
 
 /// Gives an error of the SDK its operation and takes out the service's code.
-fn failed<E>(operation: impl Into<String>) -> impl FnOnce(E) -> PortError
+fn failed<E>(operation: impl Into<String>) -> impl FnOnce(SdkError<E, HttpResponse>) -> PortError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

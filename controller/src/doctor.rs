@@ -3,6 +3,7 @@
 //! Each look stands alone: one that fails is a finding, and the others go on.
 
 mod findings;
+pub mod machine;
 pub mod permissions;
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use proto::{
     config::{Config, LaunchTemplate, SCHEMA_VERSION},
     ids::PoolName,
     table::{Table, TableErrorKind},
-    time::{Clock, Time, human},
+    time::{Clock, Time, apart},
 };
 
 pub use self::findings::{Finding, Findings, Health};
@@ -155,9 +156,8 @@ pub struct Seen {
 }
 
 fn clock(findings: &mut Findings, here: Time, there: Time) {
-    let apart = here.since(there).max(there.since(here));
-    if apart > SKEW {
-        let words = format!("it differs from AWS's by {}: set it right", human(apart));
+    if here.since(there).max(there.since(here)) > SKEW {
+        let words = format!("it is {}: set it", apart(here, there, "AWS"));
         findings.add("clock", Health::Ill, words);
     } else {
         findings.add("clock", Health::Well, "as AWS's");

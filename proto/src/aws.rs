@@ -3,7 +3,11 @@
 mod clock;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::{DateTime, DateTimeFormat},
+};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -11,6 +15,18 @@ use aws_smithy_http_client::{
 use std::{error::Error, time::Duration};
 
 pub use self::clock::{Asked, AwsClock};
+use crate::time::{Clock, SystemClock, Time, apart};
+
+/// AWS takes a signature for so long, and that far ahead of its time.
+const SIGNED_WITHIN: Duration = Duration::from_mins(5);
+/// What AWS's services say to a signature that they do not take.
+const REFUSED_SIGNATURES: [&str; 5] = [
+    "AuthFailure",
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
 
 /// Loads credentials, region and endpoints the way every AWS tool does (environment, profile, web
 /// identity, instance role), with `region` going before what the environment says.
@@ -36,14 +52,58 @@ pub async fn sdk_config(region: Option<String>) -> SdkConfig {
 }
 
 /// The cause of a failed call in the service's own words, `code: message`, where it answered; else
-/// the SDK's error.
-pub fn cause<E>(error: E) -> Box<dyn Error + Send + Sync>
+/// the SDK's error. Where a wrong clock is behind it, that is said.
+pub fn cause<E>(error: SdkError<E, HttpResponse>) -> Box<dyn Error + Send + Sync>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    let date = error.raw_response().and_then(|answer| {
+        let date = DateTime::from_str(answer.headers().get("date")?, DateTimeFormat::HttpDate);
+        Some(Time::from_millis(date.ok()?.secs() * 1000))
+    });
+    let clock = wrong_clock(error.code(), SystemClock.now(), date);
+    if let (Some(code), Some(clock)) = (error.code(), clock) {
+        return format!("{code}: {clock}").into();
+    }
     match (error.code(), error.message()) {
         (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}").into(),
         (Some(code), _) => code.into(),
         (None, _) => error.into(),
+    }
+}
+
+/// What to do about this machine's clock, if AWS refused its signature, with this code, for it.
+/// `there` is when AWS answered, `here` when that was by this machine's clock.
+pub fn wrong_clock(code: Option<&str>, here: Time, there: Option<Time>) -> Option<String> {
+    let there = there?;
+    let off = here.since(there).max(there.since(here));
+    let refused = REFUSED_SIGNATURES.contains(&code?) && off > SIGNED_WITHIN;
+    refused.then(|| {
+        format!(
+            "this machine's clock is {}: set it",
+            apart(here, there, "AWS")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_signature_is_blamed_on_the_clock_only_if_that_is_wrong() {
+        let hour = Time::EPOCH + Duration::from_mins(61);
+        let blamed = |code, here, there| wrong_clock(Some(code), here, Some(there));
+        assert_eq!(
+            blamed("InvalidSignatureException", Time::EPOCH, hour).as_deref(),
+            Some("this machine's clock is 1h 1m behind AWS: set it")
+        );
+        assert_eq!(
+            blamed("RequestExpired", hour, Time::EPOCH).as_deref(),
+            Some("this machine's clock is 1h 1m ahead of AWS: set it")
+        );
+        assert_eq!(blamed("RequestExpired", hour, hour), None, "the session's");
+        assert_eq!(blamed("AccessDenied", hour, Time::EPOCH), None);
+        assert_eq!(wrong_clock(Some("AuthFailure"), hour, None), None);
     }
 }

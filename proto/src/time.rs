@@ -154,6 +154,15 @@ pub fn human(duration: Duration) -> String {
     }
 }
 
+/// How far one clock is from another's, which is named: `1h 1m behind AWS`.
+pub fn apart(here: Time, there: Time, whose: &str) -> String {
+    if here < there {
+        format!("{} behind {whose}", human(there.since(here)))
+    } else {
+        format!("{} ahead of {whose}", human(here.since(there)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

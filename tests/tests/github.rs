@@ -308,6 +308,28 @@ async fn limits_are_waited_for_and_other_refusals_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apps_claims_of_another_time_are_blamed_on_the_clock() {
+    let pool = pool().await;
+    let app = [
+        ("github-token", ""),
+        ("github-app-id", "123456"),
+        ("github-app-private-key", PKCS1),
+    ];
+    for (ahead, off) in [
+        (3690, "1h 1m behind GitHub"),
+        (-3690, "1h 1m ahead of GitHub"),
+    ] {
+        forget_tokens(&pool).await;
+        pool.yard.github.set_ahead(ahead);
+        let step = refresh(&pool, &app).await;
+        assert_eq!(step.code, 3, "{}", step.log);
+        let named = format!("this machine's clock is {off}: set it");
+        assert!(step.log.contains(&named), "{}", step.log);
+    }
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_ones_own_has_its_api_under_a_path() {
     let pool = Pool::new(Duration::ZERO).await;
     let mut run = pool.run(31);

@@ -331,6 +331,7 @@ async fn doctor_names_what_is_wrong() {
         "permissions for refresh",
         "permissions for provision",
         "permissions for release",
+        "machines' role",
     ] {
         let line = format!("ok       {about}: ");
         assert!(step.log.contains(&line), "{about}: {}", step.log);
@@ -386,5 +387,84 @@ async fn doctor_names_what_is_wrong() {
         "{}",
         step.log
     );
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_by_an_hour_is_named() {
+    const HOUR_AND_A_BIT: i64 = 3690;
+    let pool = Pool::new(Duration::ZERO).await;
+    for (ahead, off) in [
+        (HOUR_AND_A_BIT, "1h 1m behind AWS"),
+        (-HOUR_AND_A_BIT, "1h 1m ahead of AWS"),
+    ] {
+        pool.yard.aws.set_ahead(ahead);
+        let named = format!("this machine's clock is {off}: set it");
+        for step in [
+            operate(&pool, "doctor", &[]).await,
+            operate(&pool, "status", &[]).await,
+            pool.refresh().await,
+            pool.provision(71, "1").await,
+        ] {
+            assert_ne!(step.code, 0, "{}", step.log);
+            assert!(step.log.contains(&named), "{}", step.log);
+        }
+    }
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_warns_of_a_machines_role_that_is_too_wide() {
+    let pool = Pool::new(Duration::ZERO).await;
+    let policy = |actions: &str, condition: &str| {
+        format!(
+            r#"{{"Version": "2012-10-17", "Statement": [{{"Sid": "More", "Effect": "Allow",
+                "Action": [{actions}], "Resource": ["*"], "Condition": {condition}}}]}}"#
+        )
+    };
+    // Its own record's threshold, as somebody may allow who finds the list of fields too long.
+    let own = r#"{"ForAllValues:StringEquals": {
+        "dynamodb:LeadingKeys": ["${ec2:SourceInstanceARN}"],
+        "dynamodb:Attributes": ["pk", "sk", "threshold"]}}"#;
+    let threshold = policy(r#""dynamodb:UpdateItem""#, own);
+    let everybodys = policy(
+        r#""dynamodb:GetItem", "sqs:*", "ec2:TerminateInstances""#,
+        "{}",
+    );
+    let mut found = Vec::new();
+    for policy in [threshold, everybodys] {
+        let attached = pool.yard.aws.attach_to_machines(&policy);
+        attached.expect("understood");
+        let step = operate(&pool, "doctor", &["--commands", "release"]).await;
+        assert_eq!(step.code, 0, "the pool works: {}", step.log);
+        let line = step
+            .log
+            .lines()
+            .find(|line| line.contains("machines' role: "));
+        let line = line.unwrap_or_else(|| panic!("nothing of the role: {}", step.log));
+        assert!(line.starts_with("warning  "), "{line}");
+        found.push(line.to_owned());
+    }
+    let threshold = "dynamodb:UpdateItem on `threshold` of its own record";
+    assert!(
+        found.iter().all(|line| line.contains(threshold)),
+        "{found:#?}"
+    );
+    for words in [
+        "dynamodb:GetItem on other machines' records",
+        "sqs:ReceiveMessage",
+        "ec2:TerminateInstances on arn:aws:ec2:us-east-1:123456789012:instance/*",
+    ] {
+        assert!(
+            !found[0].contains(words) && found[1].contains(words),
+            "{found:#?}"
+        );
+    }
+    assert!(!found[1].contains("`state`"), "{found:#?}");
+
+    pool.yard.aws.forbid("dynamodb:GetItem");
+    let step = operate(&pool, "doctor", &["--commands", "release"]).await;
+    let lacks = "lacks dynamodb:GetItem on its own record";
+    assert!(step.log.contains(lacks), "{}", step.log);
     pool.yard.stop().await;
 }

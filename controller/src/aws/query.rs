@@ -9,7 +9,11 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
-use proto::time::{Clock, SystemClock};
+use jiff::fmt::rfc2822;
+use proto::{
+    aws::wrong_clock,
+    time::{Clock, SystemClock, Time},
+};
 use reqwest::{Client, Url};
 
 use super::odd;
@@ -36,8 +40,8 @@ pub(super) struct Service {
 pub(super) struct Answer {
     /// Its body.
     pub(super) xml: String,
-    /// When it was given, as HTTP says it.
-    pub(super) date: Option<String>,
+    /// When it was given, if it says so.
+    pub(super) date: Option<Time>,
 }
 
 /// A call that was not answered, in words.
@@ -147,21 +151,32 @@ impl Service {
         let response = response.map_err(|error| lost(error.without_url().to_string()))?;
         let status = response.status();
         let date = response.headers().get("date");
-        let date = date.and_then(|date| Some(date.to_str().ok()?.to_owned()));
+        let there = date.and_then(|date| instant(date.to_str().ok()?));
         let answer = response.text().await;
         let answer = answer.map_err(|error| lost(error.without_url().to_string()))?;
         if status.is_success() {
-            return Ok(Answer { xml: answer, date });
+            return Ok(Answer {
+                xml: answer,
+                date: there,
+            });
         }
         let code = element(&answer, "Code");
+        let clock = wrong_clock(code, SystemClock.now(), there);
         let throttled = code.is_some_and(|code| code.starts_with("Throttling"));
         Err(Refused {
             code: code.map(str::to_owned),
-            words: element(&answer, "Message")
-                .map_or_else(|| format!("status {status}"), str::to_owned),
+            words: clock
+                .or_else(|| element(&answer, "Message").map(str::to_owned))
+                .unwrap_or_else(|| format!("status {status}")),
             may_pass: status.is_server_error() || throttled,
         })
     }
+}
+
+/// An instant as HTTP says it.
+fn instant(date: &str) -> Option<Time> {
+    let instant = rfc2822::parse(date).ok()?;
+    Some(Time::from(instant.timestamp()))
 }
 
 /// The text of the first element of that name; errors have no two of one name.

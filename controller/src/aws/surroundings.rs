@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use jiff::fmt::rfc2822;
-use proto::{config::LaunchTemplate, time::Time};
+use proto::config::LaunchTemplate;
 use serde::Deserialize;
 
 use super::{Clients, failed, odd, query::Service};
 use crate::{
-    doctor::{Caller, Parts, Surroundings, permissions::Grant},
+    doctor::{
+        Caller, Parts, Surroundings,
+        permissions::{Grant, is_list},
+    },
     ports::PortError,
 };
 
@@ -122,11 +124,9 @@ impl Surroundings for AwsSurroundings {
     async fn caller(&self) -> Result<Caller, PortError> {
         let answer = STS.call(&self.config, "GetCallerIdentity", &[]).await?;
         let identified: Identified = read("ask whose the credentials are", &answer.xml)?;
-        let date = answer.date.as_deref();
-        let time = date.and_then(|date| rfc2822::parse(date).ok());
         Ok(Caller {
             arn: identified.result.arn,
-            time: time.map(|time| Time::from(time.timestamp())),
+            time: answer.date,
         })
     }
 
@@ -186,11 +186,14 @@ impl Surroundings for AwsSurroundings {
         for (number, action) in (1..).zip(&grant.actions) {
             asked.push(pair(format!("ActionNames.member.{number}"), action));
         }
-        for (number, (key, value)) in (1..).zip(&grant.context) {
+        for (number, (key, values)) in (1..).zip(&grant.context) {
             let entry = format!("ContextEntries.member.{number}.ContextKey");
+            let kind = if is_list(key) { "stringList" } else { "string" };
             asked.push(pair(format!("{entry}Name"), key));
-            asked.push(pair(format!("{entry}Values.member.1"), value));
-            asked.push(pair(format!("{entry}Type"), "string"));
+            asked.push(pair(format!("{entry}Type"), kind));
+            for (number, value) in (1..).zip(values) {
+                asked.push(pair(format!("{entry}Values.member.{number}"), value));
+            }
         }
         let answer = IAM
             .call(&self.config, "SimulatePrincipalPolicy", &asked)

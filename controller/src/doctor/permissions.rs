@@ -28,14 +28,36 @@ pub struct Grant {
     pub actions: Vec<String>,
     /// The resource's ARN, or `*`.
     pub resource: String,
-    /// What the calls will say of themselves: keys and values.
-    pub context: Vec<(String, String)>,
+    /// What the calls will say of themselves: keys and their values.
+    pub context: BTreeMap<String, Vec<String>>,
+}
+
+/// The condition key of the machine that its role's credentials are for.
+pub const SOURCE: &str = "ec2:SourceInstanceARN";
+/// The condition key of the records that a call is about.
+pub const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
+/// The condition key of the fields that a call names.
+pub const ATTRIBUTES: &str = "dynamodb:Attributes";
+
+/// Whether a condition key has several values by its nature.
+pub fn is_list(key: &str) -> bool {
+    [LEADING_KEYS, ATTRIBUTES].contains(&key)
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Policy {
+pub(super) struct Policy {
     statement: Vec<Statement>,
+}
+
+impl Policy {
+    /// What it demands of a condition key, but for whether it is there.
+    pub(super) fn values_of(&self, key: &str) -> Vec<String> {
+        let conditions = self.statement.iter().flat_map(|it| &it.condition);
+        let demands = conditions.filter(|(operator, _)| *operator != "Null");
+        let values = demands.filter_map(|(_, keys)| keys.get(key));
+        values.flatten().cloned().collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,8 +92,8 @@ pub fn grants(
     let mut grants = Vec::new();
     for statement in &policy.statement {
         let keys = statement.condition.values().flatten();
-        let context: Vec<(String, String)> = keys
-            .filter_map(|(key, values)| Some((key.clone(), fill(values.first()?))))
+        let context: BTreeMap<String, Vec<String>> = keys
+            .filter_map(|(key, values)| Some((key.clone(), vec![fill(values.first()?)])))
             .collect();
         for resource in statement.resource.iter().map(|it| fill(it)) {
             if !resource.is_empty() {
@@ -141,8 +163,8 @@ mod tests {
         assert_eq!(provision.iter().find(pass), None, "the role is not known");
         let ends = |grant: &&Grant| grant.actions == ["ec2:TerminateInstances"];
         let end = provision.iter().find(ends).unwrap();
-        let tag = ("aws:ResourceTag/paddock:pool".to_owned(), "web".to_owned());
-        assert_eq!(end.context, [tag]);
+        let tag = "aws:ResourceTag/paddock:pool".to_owned();
+        assert_eq!(end.context, BTreeMap::from([(tag, vec!["web".to_owned()])]));
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use proto::{
     instance::Secret,
-    time::{Clock, Time, human},
+    time::{Clock, Time, apart, human},
 };
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::{
-    limit::{Patience, wanted_pause},
+    limit::{Patience, sent_at, wanted_pause},
     refusal::Refusal,
 };
 
@@ -22,6 +22,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Before a call that GitHub fell over is repeated, once.
 const BREATH: Duration = Duration::from_millis(500);
+/// Clocks that differ by less are no reason to refuse an app's claims.
+const TOLERATED: Duration = Duration::from_secs(30);
 /// What is shown of an answer that is not GitHub's own form.
 const SHOWN: usize = 200;
 
@@ -139,7 +141,10 @@ impl Api {
             };
         }
         match status {
-            StatusCode::UNAUTHORIZED => Refusal::Token(message),
+            StatusCode::UNAUTHORIZED => match off(&headers, &message, self.now()) {
+                Some(off) => Refusal::Clock(off),
+                None => Refusal::Token(message),
+            },
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Refusal::Permission {
                 status: code,
                 message,
@@ -151,6 +156,14 @@ impl Api {
             },
         }
     }
+}
+
+/// How far this machine's clock is off, if GitHub refused an app's claims for their times.
+fn off(headers: &HeaderMap, message: &str, here: Time) -> Option<String> {
+    let about_time = message.contains("('iat')") || message.contains("('exp')");
+    let there = sent_at(headers).filter(|_| about_time)?;
+    let off = here.since(there).max(there.since(here));
+    (off > TOLERATED).then(|| apart(here, there, "GitHub"))
 }
 
 async fn client() -> Result<Client, Refusal> {

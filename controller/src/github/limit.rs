@@ -36,9 +36,7 @@ pub(super) fn wanted_pause(
         return Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     }
     if let (Some(0), Some(reset)) = (number("x-ratelimit-remaining"), number("x-ratelimit-reset")) {
-        let told = headers.get("date").and_then(|date| date.to_str().ok());
-        let told = told.and_then(|date| rfc2822::parse(date).ok());
-        let now = told.map_or(now, |date| Time::from(date.timestamp()));
+        let now = sent_at(headers).unwrap_or(now);
         // A second more: both are cut to whole seconds.
         let reset = Time::from_millis(reset.saturating_add(1).saturating_mul(1000));
         return Some(reset.since(now));
@@ -46,6 +44,12 @@ pub(super) fn wanted_pause(
     let limited =
         status == StatusCode::TOO_MANY_REQUESTS || message.to_lowercase().contains("rate limit");
     limited.then_some(UNTOLD)
+}
+
+/// When GitHub sent this answer, by its own clock.
+pub(super) fn sent_at(headers: &HeaderMap) -> Option<Time> {
+    let date = headers.get("date")?.to_str().ok()?;
+    Some(Time::from(rfc2822::parse(date).ok()?.timestamp()))
 }
 
 /// How long a command will wait for GitHub's limits, all in all.

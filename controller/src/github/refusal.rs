@@ -14,10 +14,13 @@ pub(super) enum Refusal {
     Token(String),
     /// 401, for an app.
     #[error(
-        "GitHub refused the app's signature: {0}; check `github-app-id`, `github-app-private-key` \
-         and this machine's clock"
+        "GitHub refused the app's signature: {0}; check `github-app-id` and \
+         `github-app-private-key`"
     )]
     Key(String),
+    /// 401, for an app's claims that seem to be of another time; how far.
+    #[error("GitHub refused the app's signature, for this machine's clock is {0}: set it")]
+    Clock(String),
     #[error("app {app} is not installed on {scope}: install it there, with {needs}")]
     NotInstalled {
         app: String,
@@ -59,6 +62,7 @@ impl Refusal {
             | Self::Permission { .. }
             | Self::Limited { .. }
             | Self::Key(_)
+            | Self::Clock(_)
             | Self::NotInstalled { .. }
             | Self::Answer(_) => false,
         }
@@ -67,7 +71,7 @@ impl Refusal {
     /// The status, if GitHub answered with one.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
-            Self::Token(_) | Self::Key(_) => Some(401),
+            Self::Token(_) | Self::Key(_) | Self::Clock(_) => Some(401),
             Self::NotInstalled { .. } => Some(404),
             Self::Permission { status, .. }
             | Self::Limited { status, .. }

@@ -15,6 +15,7 @@ use crate::{
     },
     doctor::{
         DoctorPorts, Findings, Health, Seen, Surroundings, examine,
+        machine::{self, Question},
         permissions::{POLICIES, Principal, grants, principal},
     },
     exit::Exit,
@@ -87,6 +88,11 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
                 .may(command, surroundings.as_ref(), &mut findings)
                 .await;
         }
+        if let Some(role) = &asked.seen.machine_role {
+            asked
+                .is_narrow(role, surroundings.as_ref(), &mut findings)
+                .await;
+        }
     }
     for finding in findings.all() {
         console.say(finding);
@@ -142,6 +148,72 @@ struct Asked {
 }
 
 impl Asked {
+    /// Where a role's account has the pool.
+    fn home(&self, role: &str) -> Option<Home> {
+        let parts: Vec<&str> = role.split(':').collect();
+        let ["arn", partition, "iam", _, account, _] = parts[..] else {
+            return None;
+        };
+        Some(Home {
+            partition: partition.to_owned(),
+            region: self.region.clone(),
+            account: account.to_owned(),
+        })
+    }
+
+    /// Whether the machines' role may do what it needs and nothing that harms the pool, as far as
+    /// IAM's simulation tells.
+    async fn is_narrow(
+        &self,
+        role: &str,
+        surroundings: &dyn Surroundings,
+        findings: &mut Findings,
+    ) {
+        const ABOUT: &str = "machines' role";
+        let Some(home) = self.home(role) else {
+            let words = format!("{role} is no role");
+            return findings.add(ABOUT, Health::Doubtful, words);
+        };
+        let questions = match machine::questions(&self.pool, &home, role) {
+            Ok(questions) => questions,
+            Err(error) => return findings.add(ABOUT, Health::Ill, error.to_string()),
+        };
+        let (mut lacks, mut may) = (Vec::new(), Vec::new());
+        for Question { grant, needed, on } in &questions {
+            let denied = match surroundings.denied(role, grant).await {
+                Ok(denied) => denied,
+                Err(error) => {
+                    let words = format!("what it may do is not known: {}", chain(&error));
+                    return findings.add(ABOUT, Health::Doubtful, words);
+                }
+            };
+            let (list, odd): (&mut Vec<String>, Vec<String>) = if *needed {
+                (&mut lacks, denied)
+            } else {
+                let allowed = |action: &&String| !denied.contains(action);
+                let allowed = grant.actions.iter().filter(allowed).cloned();
+                (&mut may, allowed.collect())
+            };
+            list.extend((!odd.is_empty()).then(|| format!("{} on {on}", odd.join(", "))));
+        }
+        if lacks.is_empty() && may.is_empty() {
+            let words = format!("{role} reaches its machine's own record alone");
+            findings.add(ABOUT, Health::Well, words);
+        }
+        for (what, list) in [
+            ("lacks", lacks),
+            ("should not be allowed, for jobs could get hold of it,", may),
+        ] {
+            if !list.is_empty() {
+                let words = format!(
+                    "{role} {what} {}: compare it with packaging/iam/machine.json",
+                    list.join("; ")
+                );
+                findings.add(ABOUT, Health::Doubtful, words);
+            }
+        }
+    }
+
     async fn may(
         &self,
         (command, document): (&str, &str),
@@ -149,15 +221,9 @@ impl Asked {
         findings: &mut Findings,
     ) {
         let about = format!("permissions for {command}");
-        let parts: Vec<&str> = self.role.split(':').collect();
-        let ["arn", partition, "iam", _, account, _] = parts[..] else {
+        let Some(home) = self.home(&self.role) else {
             let words = format!("{} is no role or user: give --role its ARN", self.role);
             return findings.add(about, Health::Doubtful, words);
-        };
-        let home = Home {
-            partition: partition.to_owned(),
-            region: self.region.clone(),
-            account: account.to_owned(),
         };
         let machine_role = self.seen.machine_role.as_deref();
         let grants = match grants(document, &self.pool, &home, machine_role) {

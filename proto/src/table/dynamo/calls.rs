@@ -3,6 +3,7 @@
 use std::{collections::HashMap, error::Error, time::Duration};
 
 use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::put_item::PutItemError,
     types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
@@ -34,13 +35,12 @@ impl DynamoTable {
     }
 
     /// Gives the SDK's error its operation and its kind.
-    pub(super) fn refused<E, R>(
+    pub(super) fn refused<E>(
         &self,
         operation: &'static str,
-    ) -> impl FnOnce(SdkError<E, R>) -> TableError
+    ) -> impl FnOnce(SdkError<E, HttpResponse>) -> TableError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-        R: std::fmt::Debug + Send + Sync + 'static,
     {
         move |error| {
             let kind = match error.code() {

@@ -13,7 +13,7 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use super::calls::Call;
 use super::cloudwatch::{self, CloudWatch};
 use super::dynamodb::Dynamodb;
 use super::ec2::{Ec2, InstanceView};
-use super::iam::{Granted, Iam};
+use super::iam::{Granted, Iam, Policy};
 use super::iam_service;
 use super::secrets::{SecretKind, Secrets};
 use super::service::Request;
@@ -139,6 +139,10 @@ impl Door {
         self.iam.forbid(action);
     }
 
+    pub(super) fn attach(&self, policy: Policy) {
+        self.iam.attach(policy);
+    }
+
     pub(super) fn calls(&self) -> Vec<Call> {
         self.desk().calls.clone()
     }
@@ -163,8 +167,12 @@ impl Door {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        clock::now() + SignedDuration::from_secs(self.desk().ahead)
+    }
+
     fn date(&self) -> HeaderValue {
-        let date = clock::now() + SignedDuration::from_secs(self.desk().ahead);
+        let date = self.now();
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static(""))
     }
@@ -237,6 +245,7 @@ async fn receive(
         .map_or_else(|| "/".to_owned(), ToString::to_string);
     let request = Request::new(parts.method, path, parts.headers, body);
     let judged = door.iam.judge(&request);
+    let untimely = request.untimely(door.now());
     let exchange = door.recorder.is_on().then(|| {
         let heard = Heard {
             method: request.method.as_str(),
@@ -257,6 +266,9 @@ async fn receive(
         millis: 0,
     };
     let pass = async {
+        if let Some(refusal) = untimely {
+            return Outcome::Answered(refusal);
+        }
         match judged {
             Ok(Granted { role, actions }) => {
                 call.role = role;

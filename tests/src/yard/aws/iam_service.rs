@@ -1,5 +1,7 @@
 //! IAM's own calls: roles, instance profiles, and what the policies here would allow.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -49,10 +51,21 @@ pub(super) fn answer(request: &Request, iam: &Iam) -> Response {
                 let words = "An action and the ARN of a principal are needed.";
                 return request.refuse(StatusCode::BAD_REQUEST, "InvalidInput", words);
             }
+            // The machines' role is named as their instance profile.
+            let machine = !principal.ends_with(&format!("{FOLDER}{OPERATOR}"));
+            let context: BTreeMap<String, BTreeSet<String>> = (1..=MEMBERS)
+                .map(|number| format!("ContextEntries.member.{number}.ContextKey"))
+                .map_while(|entry| {
+                    let key = form.text(&format!("{entry}Name"))?;
+                    Some((key.to_owned(), list(&format!("{entry}Values"))))
+                })
+                .map(|(key, values)| (key, values.into_iter().collect()))
+                .collect();
             let decisions: Vec<(String, bool)> = actions
                 .into_iter()
                 .map(|action| {
-                    let allowed = resources.iter().all(|it| iam.would_allow(&action, it));
+                    let may = |on: &String| iam.would_allow(machine, &action, on, &context);
+                    let allowed = resources.iter().all(may);
                     (action, allowed)
                 })
                 .collect();

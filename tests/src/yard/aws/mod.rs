@@ -190,6 +190,18 @@ impl Aws {
         self.inner.door.forbid(action);
     }
 
+    /// Attaches one more policy to the machines' role.
+    ///
+    /// # Errors
+    ///
+    /// When it has anything that is not understood here.
+    pub fn attach_to_machines(&self, policy: &str) -> io::Result<()> {
+        self.inner
+            .door
+            .attach(iam::Policy::parse(policy.as_bytes())?);
+        Ok(())
+    }
+
     /// The values that were published at CloudWatch.
     pub fn metrics(&self) -> Vec<cloudwatch::Value> {
         self.inner.door.backend().metrics()
@@ -200,8 +212,7 @@ impl Aws {
         self.inner.door.set_latency(latency);
     }
 
-    /// Has AWS say in its answers that it is so many seconds later than it is; earlier, if
-    /// negative.
+    /// Has it be so many seconds later at AWS than here; earlier, if negative.
     pub fn set_ahead(&self, seconds: i64) {
         self.inner.door.set_ahead(seconds);
     }

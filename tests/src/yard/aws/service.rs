@@ -3,10 +3,14 @@
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 use serde_json::json;
 
 use super::form::Form;
 use super::xml::Xml;
+
+/// A signature is taken for so long, and that far ahead of the time.
+const SIGNED_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// A request as the services behind the door take it.
 #[derive(Clone, Debug)]
@@ -44,6 +48,30 @@ impl Request {
             action,
             caller,
         }
+    }
+
+    /// What is said to a signature of another time than now.
+    pub(super) fn untimely(&self, now: Timestamp) -> Option<Response> {
+        const FORM: &str = "%Y%m%dT%H%M%SZ";
+        let signed = self.headers.get("x-amz-date")?.to_str().ok()?;
+        let at = civil::DateTime::strptime(FORM, signed).ok()?;
+        let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        if at.duration_since(now).abs() <= SIGNED_WITHIN {
+            return None;
+        }
+        let words = if at < now {
+            let earliest = (now - SIGNED_WITHIN).strftime(FORM);
+            format!("Signature expired: {signed} is now earlier than {earliest}")
+        } else {
+            let latest = (now + SIGNED_WITHIN).strftime(FORM);
+            format!("Signature not yet current: {signed} is still later than {latest}")
+        };
+        let (status, code) = match self.service.as_str() {
+            "ec2" => (StatusCode::BAD_REQUEST, "RequestExpired"),
+            "sts" | "iam" | "monitoring" => (StatusCode::FORBIDDEN, "SignatureDoesNotMatch"),
+            _ => (StatusCode::BAD_REQUEST, "InvalidSignatureException"),
+        };
+        Some(self.refuse(status, code, &words))
     }
 
     /// IAM says no.

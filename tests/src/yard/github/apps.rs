@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use super::rest::{Problem, scope_of};
 use super::shapes;
 use super::shared::Shared;
-use crate::yard::clock;
 
 /// The one installation of the yard's app: on all that the token may administer.
 const INSTALLATION: u64 = 4711;
@@ -86,7 +85,7 @@ fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<(), Problem> {
     let (Some(token), Some(app)) = (token, app) else {
         return refuse("A JSON web token could not be decoded");
     };
-    match app.refuses(token, clock::now().as_second()) {
+    match app.refuses(token, shared.now().as_second()) {
         None => Ok(()),
         Some(why) => refuse(why),
     }

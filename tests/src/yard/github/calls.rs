@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use jiff::Timestamp;
@@ -72,6 +72,8 @@ pub(super) struct Faults {
     pub(super) latency: Duration,
     /// Nothing works, for runners neither.
     pub(super) down: bool,
+    /// Seconds by which GitHub's clock is ahead of this one.
+    pub(super) ahead: i64,
 }
 
 /// Writes the log and lets the faults happen.
@@ -102,11 +104,15 @@ pub(super) async fn record(
         (faults.latency, faults.next.pop_front(), chosen)
     });
     tokio::time::sleep(latency).await;
-    let response = match (chosen, fault) {
+    let mut response = match (chosen, fault) {
         (Some(kind), _) => go_wrong(kind, &shared, request, next).await,
         (None, Some(fault)) => fault.into_response(),
         (None, None) => next.run(request).await,
     };
+    let date = shared.now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    if let Ok(date) = HeaderValue::try_from(date.to_string()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     let status = response.status().as_u16();
     shared.quietly(|state| {
         state.calls.push(Call {

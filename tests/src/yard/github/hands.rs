@@ -169,6 +169,11 @@ impl GitHub {
         self.shared.quietly(|state| state.faults.latency = latency);
     }
 
+    /// Has it be so many seconds later at GitHub than here, as far as its REST API cares.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.shared.quietly(|state| state.faults.ahead = seconds);
+    }
+
     /// An outage: until it ends, everybody gets 503.
     pub fn set_down(&self, down: bool) {
         self.shared.update(|state| state.faults.down = down);

@@ -3,8 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OnceCell, watch};
 
+use super::super::clock;
 use super::Settings;
 use super::download::Archive;
 use super::state::State;
@@ -35,6 +37,12 @@ impl Shared {
             changed: watch::Sender::new(()),
             archive: OnceCell::new(),
         }
+    }
+
+    /// The present, by GitHub's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        let ahead = self.quietly(|state| state.faults.ahead);
+        clock::now() + SignedDuration::from_secs(ahead)
     }
 
     /// A look, or a change that nobody waits for.

@@ -66,6 +66,8 @@ pub(super) struct Iam {
     policies: BTreeMap<String, Policy>,
     /// Actions that nobody may do.
     forbidden: Mutex<BTreeSet<String>>,
+    /// What the machines' role has besides.
+    attached: Mutex<Vec<Policy>>,
 }
 
 /// A call that is allowed, and under what.
@@ -86,6 +88,7 @@ impl Iam {
             },
             policies: policies()?,
             forbidden: Mutex::default(),
+            attached: Mutex::default(),
         })
     }
 
@@ -97,25 +100,52 @@ impl Iam {
         self.forbidden().insert(action.to_owned());
     }
 
+    pub(super) fn attach(&self, policy: Policy) {
+        self.attached().push(policy);
+    }
+
+    fn attached(&self) -> MutexGuard<'_, Vec<Policy>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forbidden(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.forbidden
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an operator with the policies of all commands could do this.
-    pub(super) fn would_allow(&self, action: &str, resource: &str) -> bool {
+    /// Whether the machines' role, or else an operator with the policies of all commands, could do
+    /// this, where the call would say this of itself.
+    pub(super) fn would_allow(
+        &self,
+        machine: bool,
+        action: &str,
+        resource: &str,
+        context: &BTreeMap<String, BTreeSet<String>>,
+    ) -> bool {
         let access = Access {
             action: action.to_owned(),
             resource: (resource != "*").then(|| resource.to_owned()),
-            keys: None,
-            attributes: None,
+            keys: context.get("dynamodb:LeadingKeys").cloned(),
+            attributes: context.get("dynamodb:Attributes").cloned(),
         };
+        if self.forbidden().contains(action) {
+            return false;
+        }
+        if machine {
+            let source = context.get("ec2:SourceInstanceARN");
+            return self.machine_may(&access, source.and_then(|it| it.first()));
+        }
         let mut policies = self.policies.iter();
-        !self.forbidden().contains(action)
-            && policies.any(|(name, policy)| {
-                name.starts_with("controller-") && policy.allows(&access, &self.account, None)
-            })
+        policies.any(|(name, policy)| {
+            name.starts_with("controller-") && policy.allows(&access, &self.account, None)
+        })
+    }
+
+    fn machine_may(&self, access: &Access, source: Option<&String>) -> bool {
+        let allows =
+            |policy: &Policy| policy.allows(access, &self.account, source.map(String::as_str));
+        self.policies.get("machine").is_some_and(allows) || self.attached().iter().any(allows)
     }
 
     /// Whether the caller may do this; the words of the refusal otherwise.
@@ -134,7 +164,11 @@ impl Iam {
         let mut actions = BTreeSet::new();
         for access in access::of(request, &self.account) {
             let forbidden = self.forbidden().contains(&access.action);
-            if forbidden || !policy.allows(&access, &self.account, source.as_deref()) {
+            let allowed = match &source {
+                Some(_) => self.machine_may(&access, source.as_ref()),
+                None => policy.allows(&access, &self.account, None),
+            };
+            if forbidden || !allowed {
                 return Err(format!(
                     "packaging/iam/{role}.json does not allow {access} (for {})",
                     request.action

@@ -61,7 +61,8 @@ impl Policy {
     /// on one.
     pub(super) fn allows(&self, access: &Access, account: &Account, source: Option<&str>) -> bool {
         self.statement.iter().any(|one| {
-            one.action.contains(&access.action)
+            let mut actions = one.action.iter();
+            actions.any(|it| WildMatch::new(it).matches(&access.action))
                 && access.resource.as_ref().is_none_or(|resource| {
                     let mut patterns = one.resource.iter();
                     patterns
