@@ -30,8 +30,7 @@ pub(super) fn advice(code: &str) -> (Kind, &'static str) {
         Some(start) => code.starts_with(start),
         None => code == *pattern,
     };
-    codes::ADVICE
-        .iter()
+    codes::all()
         .find(|(_, codes, _)| codes.iter().any(says))
         .map_or(
             (Kind::Wrong, "see EC2's message and its list of error codes"),
