@@ -18,6 +18,9 @@ fail() {
 }
 
 if [[ -n ${PADDOCK_CONTROLLER:-} ]]; then
+    command -v "$PADDOCK_CONTROLLER" >/dev/null ||
+        fail 2 "input \`controller\`: there is no program $PADDOCK_CONTROLLER; give the path of one that" \
+            "may be run, or leave it out"
     exec "$PADDOCK_CONTROLLER"
 fi
 
@@ -47,7 +50,7 @@ if ! matches "$controller"; then
     # shellcheck disable=SC2154 # set on the way out, in the trap itself
     trap 'code=$?; [[ -z $download ]] || kill "$download" 2>/dev/null || :; rm -f "$part"; exit "$code"' EXIT
     file="releases/download/v$version/controller-$arch-unknown-linux-musl"
-    cause=
+    causes=
     # GitHub Enterprise Server may mirror the action with its releases; else they are at GitHub.
     servers=("${GITHUB_SERVER_URL:-https://github.com}")
     [[ ${servers[0]} == https://github.com ]] || servers+=(https://github.com)
@@ -57,17 +60,21 @@ if ! matches "$controller"; then
         curl --fail --silent --show-error --location --connect-timeout 10 --max-time 300 \
             --retry 3 --retry-connrefused --output "$part" "$url" &
         download=$!
+        cause=
         if ! wait "$download"; then
             cause="cannot be fetched"
         elif ! matches "$part"; then
             cause="is not what was released: its SHA-256 is not $sha256"
-        else
-            cause=
         fi
         download=
-        [[ -n $cause ]] || break
+        if [[ -z $cause ]]; then
+            causes=
+            break
+        fi
+        causes+="$url $cause; "
     done
-    [[ -z $cause ]] || fail 1 "$url $cause"
+    [[ -z $causes ]] || fail 1 "${causes}let this runner reach the release, or give a program of your" \
+        "own with the input \`controller\`"
     chmod 755 "$part"
     mv -f "$part" "$controller"
     trap - EXIT

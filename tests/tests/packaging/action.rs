@@ -274,6 +274,14 @@ async fn another_controller_than_the_released_one_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(said.starts_with("::error title=Paddock::"), "{said}");
     assert!(!said.contains("controller "), "{said}");
+    // Also when nobody else has it either.
+    let mirror = format!("{}/acme/paddock/releases/", runner.url);
+    assert!(said.contains(&mirror), "{said}");
+    assert!(said.contains("is not what was released"), "{said}");
+    assert!(
+        said.contains("https://github.com/acme/paddock/releases/"),
+        "{said}"
+    );
     assert_eq!(runner.cached(), Vec::<PathBuf>::new());
 }
 
@@ -292,6 +300,11 @@ async fn an_own_controller_is_taken_as_it_is() {
     let runner = Runner::new("", Answer::Program).await;
     let output = runner.start("echo").wait_with_output().expect("it runs");
     assert_eq!(output.stdout, b"\n", "{output:?}");
+    let output = runner.start("/no/such").wait_with_output();
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(said.contains("there is no program /no/such"), "{said}");
     assert_eq!(runner.served.load(Ordering::SeqCst), 0);
 }
 
