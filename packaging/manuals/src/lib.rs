@@ -45,7 +45,34 @@ pub fn write(folder: &Path) -> io::Result<()> {
         }
         clap_mangen::generate_to(program.disable_help_subcommand(true), &man)?;
     }
+    for page in fs::read_dir(man)? {
+        let page = page?.path();
+        let text = fs::read_to_string(&page)?;
+        fs::write(page, sections(&text))?;
+    }
     Ok(())
+}
+
+/// A page whose part behind the options, which clap calls "extra", has the sections that manuals have.
+/// Their lines stay as they are: nobody copies an example that was broken anew, and hyphenated.
+fn sections(page: &str) -> String {
+    let Some((before, extra)) = page.split_once(".SH EXTRA\n") else {
+        return page.to_owned();
+    };
+    let (extra, after) = match extra.find("\n.SH ") {
+        Some(end) => extra.split_at(end),
+        None => (extra.trim_end(), "\n"),
+    };
+    let mut text = before.to_owned();
+    for paragraph in extra.split("\n\n") {
+        let (first, rest) = paragraph.split_once('\n').unwrap_or((paragraph, ""));
+        text += &match first {
+            "Examples:" => format!(".SH EXAMPLES\n.nf\n{rest}\n.fi\n"),
+            "Exit codes:" => format!(".SH EXIT STATUS\n.nf\n{rest}\n.fi\n"),
+            _ => format!(".SH NOTES\n{paragraph}\n"),
+        };
+    }
+    text + after.trim_start_matches('\n')
 }
 
 #[cfg(test)]
@@ -80,6 +107,15 @@ mod tests {
         }
         let page = fs::read_to_string(folder.path().join("man/controller-provision.1")).unwrap();
         assert!(page.contains(r"\-\-instance\-count"), "{page}");
-        assert!(page.contains("Examples:"), "{page}");
+        let examples = ".SH EXAMPLES\n.nf\n  controller provision ";
+        assert!(page.contains(examples), "{page}");
+        assert!(page.contains(".SH NOTES\nIt takes the run from"), "{page}");
+        let page = fs::read_to_string(folder.path().join("man/paddock-agent.1")).unwrap();
+        assert!(page.contains("\n.fi\n.SH EXAMPLES\n"), "{page}");
+        assert!(page.contains(".SH EXIT STATUS\n.nf\n  0  well\n"), "{page}");
+        assert!(
+            !page.contains("EXTRA") && page.contains(".fi\n.SH VERSION\n"),
+            "{page}"
+        );
     }
 }
