@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_named() {
-        assert!(wrong("{").starts_with("input `resource-class-config`: cannot be read"));
+        assert!(wrong("{").starts_with("input `resource-class-config`: it cannot be read"));
         assert!(wrong("{}").contains("it has no class"));
         assert!(wrong(r#"{"a":{"cpu":0,"mmem":1}}"#).contains("cpu or mmem of 0"));
         assert!(
