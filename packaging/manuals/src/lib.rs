@@ -66,11 +66,13 @@ fn sections(page: &str) -> String {
     let mut text = before.to_owned();
     for paragraph in extra.split("\n\n") {
         let (first, rest) = paragraph.split_once('\n').unwrap_or((paragraph, ""));
-        text += &match first {
-            "Examples:" => format!(".SH EXAMPLES\n.nf\n{rest}\n.fi\n"),
-            "Exit codes:" => format!(".SH EXIT STATUS\n.nf\n{rest}\n.fi\n"),
-            _ => format!(".SH NOTES\n{paragraph}\n"),
+        let section = match first {
+            "Examples:" => ["EXAMPLES\n.nf\n", rest, "\n.fi\n"],
+            "Exit codes:" => ["EXIT STATUS\n.nf\n", rest, "\n.fi\n"],
+            _ => ["NOTES\n", paragraph, "\n"],
         };
+        text += ".SH ";
+        text += &section.concat();
     }
     text + after.trim_start_matches('\n')
 }
