@@ -21,9 +21,14 @@ pub(crate) struct Page {
 
 /// The book's pages, and what else there is to read.
 pub(crate) fn pages() -> Vec<Page> {
-    let mut files: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "packaging/README.md"]
-        .map(PathBuf::from)
-        .into();
+    let mut files: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "packaging/README.md",
+    ]
+    .map(PathBuf::from)
+    .into();
     let book = fs::read_dir(root().join("docs")).expect("the book");
     let names = book.map(|entry| entry.expect("an entry").file_name());
     let pages = names.filter(|name| Path::new(name).extension().is_some_and(|end| end == "md"));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, fs};
 
-use controller::exit::Exit;
+use controller::{exit::Exit, inputs::Inputs};
 use proto::{
     config::{
         FloorTrouble, GithubTokens, LaunchTemplate, Parameters, RefreshJournal, ResourceClass,
@@ -136,6 +136,19 @@ fn every_exit_code_is_there() {
         Some((code.trim_end_matches(';').to_owned(), name.to_owned()))
     });
     assert_eq!(rows(agent), constants.collect());
+}
+
+#[test]
+fn every_variable_is_there() {
+    let mut variables = BTreeSet::new();
+    for program in [Inputs::program(), agent::cli::command()] {
+        for command in program.get_subcommands() {
+            let read = command.get_arguments().filter_map(clap::Arg::get_env);
+            variables.extend(read.map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    variables.retain(|name| !name.starts_with("INPUT_"));
+    assert_eq!(names(&section("Environment")), variables);
 }
 
 #[tokio::test(flavor = "multi_thread")]
