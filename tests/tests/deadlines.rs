@@ -106,6 +106,5 @@ async fn status_answers_at_once_when_the_table_does_not() {
         assert_eq!(status["pool"], "lone");
     }
     println!("agent status took {quickest:?} while the table was silent");
-    // The table is silent for an hour, and whoever waits for it waits for 5 s.
-    assert!(quickest < Duration::from_secs(5), "{quickest:?}");
+    assert!(quickest < Duration::from_millis(50), "{quickest:?}");
 }

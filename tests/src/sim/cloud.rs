@@ -21,7 +21,7 @@ use super::{
     invariant,
     listener::Listener,
     machine,
-    process::Process,
+    process::{Process, Role},
     queue::failed,
     world::{Sim, State},
 };
@@ -32,7 +32,7 @@ pub(super) struct Cloud {
     pub(super) machines: BTreeMap<InstanceId, Vm>,
     /// What each fleet request came to, by its client token.
     fleets: BTreeMap<String, FleetAnswer>,
-    template: Option<TemplateState>,
+    pub(super) template: Option<TemplateState>,
 }
 
 /// A machine.
@@ -43,6 +43,8 @@ pub(super) struct Vm {
     pub(super) alive: bool,
     /// Whether EC2 itself took it.
     pub(super) taken: bool,
+    /// When its own agent switched it off.
+    pub(super) left_at: Option<Time>,
     /// When EC2 will take it, once it has said so.
     pub(super) notice: Option<Time>,
     /// Whether EC2 recommended to move away from it.
@@ -91,8 +93,12 @@ impl State {
                 self.say("ec2", format!("takes {id} away"));
             }
         }
+        let by_itself =
+            matches!(by, By::Process(process) if matches!(process.role, Role::Agent(_)));
+        let left_at = by_itself.then_some(self.time());
         if let Some(vm) = self.vm(id) {
             vm.alive = false;
+            vm.left_at = left_at;
             vm.taken = matches!(by, By::Ec2) || vm.notice.is_some();
             vm.listener = None;
             vm.ended.notify_waiters();
@@ -161,6 +167,7 @@ fn new_machine(state: &mut State, launched_at: Time, request: &FleetRequest) -> 
         fleet: request.client_token.clone(),
         alive: true,
         taken: false,
+        left_at: None,
         notice: None,
         at_risk: false,
         shown_from: state.now() + hidden,

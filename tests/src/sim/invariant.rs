@@ -227,12 +227,15 @@ pub(super) fn before_launch(state: &mut State, request: &FleetRequest) {
     }
 }
 
-/// No loss: after a message was deleted.
+/// No loss: after a message was deleted. Machines of an old template are not handed out: the next
+/// refresh ends them.
 pub(super) fn after_delete(state: &mut State, process: &Process, message: &Message) {
     let Some(record) = state.record(&message.machine) else {
         return;
     };
+    let template = state.cloud.template.as_ref();
     let still_free = is_claimable(record)
+        && template.is_none_or(|template| template.version <= record.template_version)
         && !is_over(state, record.threshold)
         && message.generation == Some(record.generation);
     if still_free && state.queues.listing(&message.machine).next().is_none() {

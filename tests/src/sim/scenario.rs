@@ -1,7 +1,7 @@
 //! What happens in a simulation: workflows come and go amid faults, then all is quiet, and what
 //! must hold in the end is looked at.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use controller::provision::Provisioned;
 use proto::{
@@ -275,15 +275,16 @@ async fn in_the_end(sim: &Sim) {
     // Longer than a machine may be without a record, and than clocks are off.
     sim.pause(MINS(6), MINS(14)).await;
     let forlorn = sim.with(|state| invariant::forlorn(state));
-    let (mut refreshes, mut leaking) = (0, BTreeSet::new());
+    let (mut refreshes, mut last_began) = (0, sim.time());
     while refreshes < 2 {
-        // A machine that ends itself after a refresh has its record closed by the next.
-        leaking = sim.with(|state| invariant::leaking(state));
+        last_began = sim.time();
         // One that leaves everything to a refresh that died meanwhile does not count.
         refreshes += usize::from(run_refresh(sim, &Fortune::GOOD).await.is_some());
         sleep(SECS(90)).await;
     }
-    sim.step(|state| invariant::no_leak(state, &leaking, &forlorn));
+    let leaking = sim.with(|state| invariant::leaking(state, last_began));
+    sleep(SECS(15)).await;
+    sim.step(|state| invariant::no_leak(state, last_began, &leaking, &forlorn));
     everything_idle_can_be_claimed(sim).await;
     // A threshold may pass between two of them; not between all.
     let mut planned = None;

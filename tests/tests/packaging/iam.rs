@@ -349,11 +349,10 @@ async fn a_stolen_machine_role_reaches_one_row_and_gives_itself_no_time() {
     // stays or whose it is. What a condition names counts, too: it could be guessed.
     let before = record_of(&pool, own).await;
     let update = async |expression: &str, condition: &str| {
-        let arn = format!("arn:aws:ec2:us-east-1:123456789012:instance/{own}");
         let answer = thief
             .update_item()
             .table_name("paddock-acme-widgets")
-            .key("pk", AttributeValue::S(arn))
+            .key("pk", AttributeValue::S(before.arn.to_string()))
             .key("sk", AttributeValue::S("INSTANCE".to_owned()))
             .update_expression(expression)
             .condition_expression(condition)

@@ -23,12 +23,7 @@ pub(in crate::sim) fn after_done(state: &mut State, wanted: usize, done: &Provis
         wrong.push(format!("{} machines instead of {wanted}", ids.len()));
     }
     for id in &ids {
-        // EC2 takes it, or has said so and its agent has closed the record.
-        let vm = state.cloud.machines.get(id);
-        let closed = state
-            .record(id)
-            .is_some_and(|r| r.state == Stands::Terminated);
-        if vm.is_some_and(|vm| vm.taken || (closed && vm.notice.is_some())) {
+        if state.cloud.machines.get(id).is_some_and(|vm| vm.taken) {
             continue;
         }
         let runners = &state.github.runners;

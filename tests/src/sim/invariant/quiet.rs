@@ -8,8 +8,9 @@ use super::{Invariant, breach, is_claimable};
 use crate::sim::world::{Past, State};
 
 /// What has leaked, as far as one look can tell: a machine whose record was just locked is still
-/// on its way out, and the record of one that just ended is refresh's to close.
-pub(in crate::sim) fn leaking(state: &State) -> BTreeSet<String> {
+/// on its way out. The record of one that switched itself off after `refreshed`, when the last refresh
+/// began, is the next one's to close.
+pub(in crate::sim) fn leaking(state: &State, refreshed: Time) -> BTreeSet<String> {
     let alive = state.cloud.machines.iter().filter(|(_, vm)| vm.alive);
     let machines = alive.filter_map(|(id, vm)| {
         let stands = state.record(id).map(|record| record.state);
@@ -19,6 +20,10 @@ pub(in crate::sim) fn leaking(state: &State) -> BTreeSet<String> {
     let records = state.records.values().map(Past::now);
     let records = records
         .filter(|record| record.state != Stands::Terminated && !state.is_alive(record.id()))
+        .filter(|record| {
+            let vm = state.cloud.machines.get(record.id());
+            vm.and_then(|vm| vm.left_at) < Some(refreshed)
+        })
         .map(|record| format!("{} is {} and gone", record.id(), record.state));
     let journals = state.journals.values().map(Past::now);
     let journals = journals
@@ -60,14 +65,14 @@ pub(in crate::sim) fn forlorn(state: &State) -> BTreeSet<String> {
         .collect()
 }
 
-/// No leak: once all is quiet and refresh ran twice. What was seen before the second, and still is
-/// there some time after it, has leaked.
+/// No leak: once all is quiet and refresh ran twice. What two looks show has leaked.
 pub(in crate::sim) fn no_leak(
     state: &mut State,
+    refreshed: Time,
     earlier: &BTreeSet<String>,
     forlorn_before: &BTreeSet<String>,
 ) {
-    let (leaking, forlorn) = (leaking(state), forlorn(state));
+    let (leaking, forlorn) = (leaking(state, refreshed), forlorn(state));
     let leaked = leaking.intersection(earlier);
     let leaked = leaked.chain(forlorn.intersection(forlorn_before));
     let leaked: Vec<String> = leaked.cloned().collect();

@@ -6,7 +6,8 @@
 //! anybody else, such as a test's own clients, are not judged.
 //!
 //! What is judged: the actions, the resources of DynamoDB and SQS, the partition keys, and the
-//! attributes that an update names. EC2's resources and tags are not, since they would have to be guessed from what the calls name.
+//! attributes that an update names. EC2's resources and tags are not, since they would have to be
+//! guessed from what the calls name.
 
 mod access;
 mod policy;
