@@ -35,8 +35,6 @@ use crate::{
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How often a stopping listener is looked at.
 const STOP_LOOK: Duration = Duration::from_millis(20);
-/// How long a listener that is to end is watched for the end of its job, before it is dismissed anew.
-const FREE_WITHIN: Duration = Duration::from_millis(900);
 /// The listener ends with one of these to be replaced; the other after one job.
 const UPDATING: [i32; 2] = [3, 4];
 /// The runner's own scripts wait as long for it.
@@ -224,46 +222,56 @@ fn tell(events: &UnboundedSender<Event>, event: Event) {
     let _ = events.send(event);
 }
 
-/// Asks a listener to end as soon as it has no job, which would be cancelled by that: where jobs
-/// queue, between two of them. Between GitHub's word that a job is the runner's and the start of its
-/// worker nobody but the listener knows of it.
+/// Keeps a listener from its next job, and ends it once it has none.
+///
+/// SIGINT would cancel its job, and between two jobs may meet one that only the listener knows of. So
+/// one that has a worker is stopped, as SIGSTOP stops it: the worker runs on, and tells GitHub the
+/// result itself. In Runner.Listener's `JobDispatcher.cs` a listener that has given its worker the job
+/// only renews GitHub's lock on it, which holds for ten minutes.
 pub(crate) async fn dismiss(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
-    let asked = async {
-        loop {
-            match ask_to_end(host, listener).await {
-                Err(RunnerError::Works) => tokio::time::sleep(STOP_LOOK).await,
-                asked => return asked,
-            }
-        }
-    };
-    let asked = tokio::time::timeout(FREE_WITHIN, asked).await;
-    asked.unwrap_or(Err(RunnerError::Works))
-}
-
-async fn ask_to_end(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
     let host = host.clone();
     aside(move || {
         let account = host.account()?;
-        if host.belongings(&account).works(listener) {
-            return Err(RunnerError::Works);
+        let works = || host.belongings(&account).works(listener);
+        if process::is_stopped(listener) {
+            if !works() {
+                tracing::info!("the last job is over: ending the listener");
+                signal(listener, Signal::SIGKILL);
+            }
+            return Ok(());
         }
-        tracing::info!("stopping the idle listener");
-        interrupt(listener);
+        signal(listener, Signal::SIGSTOP);
+        if works() {
+            tracing::info!("the listener takes no job any more; the one that runs goes on");
+            return Ok(());
+        }
+        // It says so before it starts the worker.
+        if !said_to_work(&host) {
+            tracing::info!("stopping the idle listener");
+            signal(listener, Signal::SIGINT);
+        }
+        signal(listener, Signal::SIGCONT);
         Ok(())
     })
     .await
 }
 
+fn said_to_work(host: &Machinery) -> bool {
+    let said = Follow::open(&host.log("listener"), 0).and_then(|mut said| said.news());
+    // Unreadable: the worker's process was looked for.
+    said.is_ok_and(|said| matches!(said.last(), Some((Said::JobStarted(_), _))))
+}
+
 /// Fails when it just ended, which is what is wanted.
-fn interrupt(listener: ListenerId) {
+fn signal(listener: ListenerId, signal: Signal) {
     if process::is_alive(listener) {
-        let _ = kill(Pid::from_raw(listener.pid), Signal::SIGINT);
+        let _ = kill(Pid::from_raw(listener.pid), signal);
     }
 }
 
 /// Stops an idle listener: asks, waits, and then does not ask.
 pub(crate) async fn stop(listener: ListenerId) {
-    interrupt(listener);
+    signal(listener, Signal::SIGINT);
     let gone = async {
         while process::is_alive(listener) {
             tokio::time::sleep(STOP_LOOK).await;

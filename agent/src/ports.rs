@@ -71,7 +71,7 @@ pub trait Host: Send + Sync {
     /// Deregisters the runner at GitHub. Before that everything that jobs left behind is killed,
     /// for it could read the token; the idle listener is spared.
     async fn remove(&self, token: &Secret, listener: Option<ListenerId>) -> Result<(), Cause>;
-    /// Asks the listener to end, unless it has a job. That it cannot is logged.
+    /// Keeps the listener from its next job, and ends it if it has none. That it cannot is logged.
     async fn dismiss(&self, listener: ListenerId);
     /// Stops the listener and cleans the machine.
     async fn retire(&self, listener: Option<ListenerId>) -> Result<(), Cause>;

@@ -82,6 +82,8 @@ struct Stat {
     parent: i32,
     started: u64,
     over: bool,
+    /// By SIGSTOP.
+    stopped: bool,
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -89,8 +91,10 @@ fn stat(pid: i32) -> Option<Stat> {
     // The name in parentheses may hold anything, parentheses too.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
+    let state = *fields.first()?;
     Some(Stat {
-        over: matches!(*fields.first()?, "Z" | "X"),
+        over: matches!(state, "Z" | "X"),
+        stopped: state == "T",
         parent: fields.get(1)?.parse().ok()?,
         // Field 22 of the whole line.
         started: fields.get(19)?.parse().ok()?,
@@ -112,6 +116,11 @@ pub(crate) fn own() -> Option<ListenerId> {
 /// Whether that very process lives.
 pub(crate) fn is_alive(process: ListenerId) -> bool {
     identity(process.pid) == Some(process)
+}
+
+/// Whether that very process lives and has been stopped, and not been continued.
+pub(crate) fn is_stopped(process: ListenerId) -> bool {
+    stat(process.pid).is_some_and(|stat| stat.stopped && stat.started == process.started)
 }
 
 /// Kills the process group that this process leads or led, and waits for its end.

@@ -98,7 +98,8 @@ async fn an_interrupted_machine_that_waits_for_jobs_loses_none() {
                 run_id: 71,
                 name: "build".into(),
                 labels: vec!["71".into()],
-                steps: vec!["sleep 0.2".into()],
+                // Longer than a listener takes to settle.
+                steps: vec!["sleep 7".into()],
                 env: BTreeMap::new(),
             }));
         }

@@ -238,7 +238,8 @@ pub enum Effect {
     Adopt(u64, ListenerId, u64),
     /// Deregisters the runner, whose idle listener is spared; answers with [`Event::Removed`].
     Remove(Secret, Option<ListenerId>),
-    /// Stops the listener, unless it has a job; it then ends as any listener does.
+    /// Keeps the listener from its next job. It ends at once if it has none; else at the first of
+    /// these after its job.
     Dismiss(ListenerId),
     /// Stops the listener and cleans the machine; answers with [`Event::Retired`].
     Retire(Option<ListenerId>),

@@ -19,7 +19,7 @@ impl Machine {
         if run != self.tenancy.run {
             return;
         }
-        self.tenancy.offset = offset;
+        (self.tenancy.offset, self.tenancy.spoke) = (offset, now.mono);
         match said {
             Said::Listening => {}
             Said::JobStarted(name) => {

@@ -1,8 +1,8 @@
 //! What EC2 announces: that it takes this spot machine away, or that it may.
 //!
-//! A machine that is taken away takes no job any more: its listener is stopped once it is idle, and
-//! then the machine ends itself. A job that runs, or came first, may run until shortly before EC2
-//! takes the machine. One that may be taken away serves its run to the end and is not handed out
+//! A machine that is taken away takes no job any more: its listener is stopped, and once no job runs
+//! the machine ends itself. A job that runs, or came first, may run until shortly before EC2 takes the
+//! machine. One that may be taken away serves its run to the end and is not handed out
 //! again.
 
 use std::time::Duration;
@@ -15,7 +15,12 @@ use super::{Effect, Machine, Notices, Now, tenancy::Phase};
 const LONGEST_NOTICE: Duration = Duration::from_mins(2);
 /// How long before the end the job has to be over: time to tell the table and to switch off.
 const JOB_ENDS_BEFORE: Duration = Duration::from_secs(20);
-/// A listener that still runs so long after it was to stop had a worker then: it is asked again.
+/// A listener that was silent for so long has given its worker the job that it has, and is not about
+/// to take one: a worker shows, and reads its job, within few seconds of the listener's word for it.
+const SETTLED: Duration = Duration::from_secs(5);
+/// So long before the last moment of a job a listener is stopped although it never settles.
+const HASTE_BEFORE: Duration = Duration::from_secs(30);
+/// When a listener that still runs after it was dismissed is dismissed again.
 const DISMISS_AGAIN: Duration = Duration::from_secs(1);
 
 /// What EC2 has announced so far. It never takes anything back.
@@ -23,7 +28,7 @@ const DISMISS_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Noticed {
     interruption: Option<Interruption>,
     rebalance: bool,
-    /// When the listener is to be asked to stop again.
+    /// When the listener is to be dismissed again.
     dismiss_again: Duration,
 }
 
@@ -32,6 +37,13 @@ struct Interruption {
     at: Time,
     /// The same by the clock that does not jump.
     ends: Duration,
+}
+
+impl Interruption {
+    /// When the job has to be over.
+    fn latest(&self) -> Duration {
+        self.ends.saturating_sub(JOB_ENDS_BEFORE)
+    }
 }
 
 impl Noticed {
@@ -65,21 +77,22 @@ impl Machine {
 
     /// When a machine that EC2 takes away ends itself.
     pub(super) fn interrupted(&self) -> Option<Duration> {
-        let Interruption { ends, .. } = self.noticed.interruption.as_ref()?;
-        let latest = ends.saturating_sub(JOB_ENDS_BEFORE);
+        let latest = self.noticed.interruption.as_ref()?.latest();
         let listens = self.tenancy.listener.is_some() || self.tenancy.phase == Phase::Starting;
         let holds = self.job.is_some() || listens;
         Some(if holds { latest } else { Duration::ZERO })
     }
 
-    /// When the listener of a machine that is taken away is to stop. It tells GitHub the result of a
-    /// job that just ended before it does.
+    /// When the listener of a machine that is taken away is to be dismissed.
     pub(super) fn dismiss_at(&self) -> Option<Duration> {
-        let idle = self.tenancy.listener.is_some() && self.job.is_none();
-        (idle && self.is_interrupted()).then_some(self.noticed.dismiss_again)
+        let latest = self.noticed.interruption.as_ref()?.latest();
+        self.tenancy.listener?;
+        let settled = self.tenancy.spoke + SETTLED;
+        let at = settled.min(latest.saturating_sub(HASTE_BEFORE));
+        Some(at.max(self.noticed.dismiss_again))
     }
 
-    /// Stops the listener of a machine that is taken away: GitHub must give it nothing any more. It
+    /// Dismisses the listener of a machine that is taken away: it must take nothing any more. It
     /// cannot be deregistered: what that takes was deleted before the first job could read it.
     pub(super) fn dismiss(&mut self, now: Now) -> Option<Effect> {
         self.dismiss_at().filter(|at| now.mono >= *at)?;

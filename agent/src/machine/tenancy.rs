@@ -61,6 +61,8 @@ pub(super) struct Tenancy {
     /// GitHub may know the runner.
     pub(super) registered: bool,
     pub(super) listener: Option<ListenerId>,
+    /// When a listener last said something.
+    pub(super) spoke: Duration,
     /// Numbers the listeners, so that a late word of an earlier one is not taken for this one's.
     pub(super) run: u64,
     pub(super) offset: u64,
@@ -107,6 +109,7 @@ impl Tenancy {
             configured: saved.is_some_and(|saved| saved.configured),
             registered: saved.is_some_and(|saved| saved.registered),
             listener: saved.and_then(|saved| saved.listener),
+            spoke: Duration::ZERO,
             run: 0,
             offset: saved.filter(|_| alive).map_or(0, |saved| saved.offset),
             tries: 0,

@@ -93,6 +93,15 @@ impl State {
             .collect()
     }
 
+    /// The listener of this machine asks for no job any more.
+    pub(super) fn takes_no_job(&mut self, id: &InstanceId) {
+        for runner in self.github.runners.values_mut() {
+            if runner.machine == *id {
+                runner.online = false;
+            }
+        }
+    }
+
     /// The listener of this machine, which shows no worker, is stopped. A job that it has not
     /// confirmed goes to another; one that it has, and whose worker only starts, is cancelled.
     pub(super) fn listener_stops(&mut self, id: &InstanceId) {

@@ -47,6 +47,7 @@ impl SimHost {
                 id,
                 lines: Vec::new(),
                 ended: None,
+                stopped: false,
                 news: Arc::default(),
             });
             Some(id)
@@ -209,14 +210,23 @@ impl Host for SimHost {
         self.process.pause(MS(5), MS(100)).await;
         let sim = self.sim();
         sim.step(|state| {
-            let works = state.has_begun_a_job(&self.id);
+            let (begun, has_job) = (
+                state.has_begun_a_job(&self.id),
+                state.job_on(&self.id).is_some(),
+            );
             let Some(listener) = state.listener(&self.id).filter(|now| now.id == listener) else {
                 return;
             };
-            if works || listener.ended.is_some() {
+            if listener.ended.is_some() || (listener.stopped && has_job) {
                 return;
             }
-            listener.end(Some(0));
+            if begun && !listener.stopped {
+                listener.stopped = true;
+                state.say(&self.process, "keeps the listener from its next job");
+                return state.takes_no_job(&self.id);
+            }
+            let code = (!listener.stopped).then_some(0);
+            listener.end(code);
             state.say(&self.process, "stops the idle listener");
             state.listener_stops(&self.id);
         });

@@ -18,6 +18,8 @@ pub(super) struct Listener {
     pub(super) id: ListenerId,
     pub(super) lines: Vec<Said>,
     pub(super) ended: Option<Ended>,
+    /// By SIGSTOP: its worker goes on without it.
+    pub(super) stopped: bool,
     pub(super) news: Arc<Notify>,
 }
 
@@ -27,6 +29,9 @@ pub(super) struct Ended(pub(super) Option<i32>);
 
 impl Listener {
     pub(super) fn say(&mut self, said: Said) {
+        if self.stopped {
+            return;
+        }
         self.lines.push(said);
         self.news.notify_waiters();
     }

@@ -1,9 +1,10 @@
-//! One job, as the listener sees it: a worker to start, watch, report and cancel.
+//! One job, as the listener sees it: a worker to start, watch and cancel. The worker itself tells
+//! GitHub how the job goes and ends.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,8 @@ use crate::inputs::clean_environment;
 use crate::listener::{Listener, Stop};
 use crate::server::Failure;
 
-/// How often the log is sent and the wish to cancel is asked for.
-const REPORT: Duration = Duration::from_millis(200);
-
-/// Attempts to tell GitHub how a job ended; GitHub gives up on the runner later than that.
-const FINISH_ATTEMPTS: u32 = 20;
+/// How often the wish to cancel is asked for.
+const ASK: Duration = Duration::from_millis(200);
 
 /// The variable by which everything that a job started is found at its end.
 const TRACKING: &str = "RUNNER_TRACKING_ID";
@@ -35,13 +33,29 @@ pub(crate) struct Order {
     pub(crate) work: PathBuf,
     /// Where the steps print to.
     pub(crate) log: PathBuf,
+    /// GitHub, as the runner was told of it.
+    pub(crate) server_url: String,
+    /// The session that the job was taken in.
+    pub(crate) session: String,
 }
 
 /// The worker's exit codes, as the official ones.
 pub(crate) mod result {
+    use tests::yard::github::wire::Conclusion;
+
     pub(crate) const SUCCEEDED: u8 = 100;
     pub(crate) const FAILED: u8 = 102;
     pub(crate) const CANCELED: u8 = 103;
+
+    /// None for what no worker that came to its end exits with.
+    pub(crate) fn conclusion(code: u8) -> Option<Conclusion> {
+        match code {
+            SUCCEEDED => Some(Conclusion::Success),
+            FAILED => Some(Conclusion::Failure),
+            CANCELED => Some(Conclusion::Cancelled),
+            _ => None,
+        }
+    }
 }
 
 /// Answers whether a signal asked the listener to stop meanwhile.
@@ -64,16 +78,17 @@ pub(crate) async fn run(
         message: message.clone(),
         runner_name: listener.registration.agent_name.clone(),
         work: listener.home.path(&listener.registration.work_folder),
-        log: log.clone(),
+        log,
+        server_url: listener.registration.server_url.clone(),
+        session: listener.session.clone(),
     };
     let mut input = worker.stdin.take();
     if let Some(pipe) = &mut input {
         let line = format!("{}\n", serde_json::to_string(&order)?);
         pipe.write_all(line.as_bytes()).await?;
     }
-    let mut tail = Tail { log: &log, sent: 0 };
     let mut stopped = false;
-    let mut reports = tokio::time::interval(REPORT);
+    let mut asks = tokio::time::interval(ASK);
     let status = loop {
         tokio::select! {
             // All arms are cancel-safe: what did not happen in this turn
@@ -83,8 +98,8 @@ pub(crate) async fn run(
                 stopped = true;
                 input = None;
             }
-            _ = reports.tick() => {
-                if report(listener, message, &mut tail).await {
+            _ = asks.tick() => {
+                if is_to_cancel(listener, message).await {
                     input = None;
                 }
             }
@@ -92,7 +107,9 @@ pub(crate) async fn run(
     };
     drop(input);
     Mark::variable(TRACKING, &tracking).kill_all();
-    let conclusion = conclusion(status);
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let concluded = code.and_then(result::conclusion);
+    let conclusion = concluded.unwrap_or(Conclusion::Failure);
     terminal.event(&format!(
         "Job {} completed with result: {}",
         message.name,
@@ -102,7 +119,15 @@ pub(crate) async fn run(
             Conclusion::Cancelled => "Canceled",
         }
     ));
-    finish(listener, message, conclusion, &mut tail).await;
+    if concluded.is_none() {
+        // It crashed or was killed.
+        let body = Finish {
+            session_id: listener.session.clone(),
+            conclusion,
+            log: String::new(),
+        };
+        listener.server.finish_surely(message.job_id, &body).await;
+    }
     Ok(stopped)
 }
 
@@ -118,76 +143,15 @@ fn spawn(listener: &Listener<'_>, tracking: &str) -> io::Result<Child> {
         .spawn()
 }
 
-fn conclusion(worker: ExitStatus) -> Conclusion {
-    match worker.code().and_then(|code| u8::try_from(code).ok()) {
-        Some(result::SUCCEEDED) => Conclusion::Success,
-        Some(result::CANCELED) => Conclusion::Cancelled,
-        // Failed, crashed or killed.
-        Some(_) | None => Conclusion::Failure,
-    }
-}
-
-/// Sends what is new in the log; answers whether the job is to be cancelled.
-async fn report(listener: &Listener<'_>, message: &JobMessage, tail: &mut Tail<'_>) -> bool {
-    let (log, end) = tail.next();
+async fn is_to_cancel(listener: &Listener<'_>, message: &JobMessage) -> bool {
     let body = Progress {
         session_id: listener.session.clone(),
-        log,
+        log: String::new(),
     };
     match listener.server.progress(message.job_id, &body).await {
-        Ok(answer) => {
-            tail.sent = end;
-            answer.cancel
-        }
+        Ok(answer) => answer.cancel,
         // The job is no longer ours.
         Err(Failure::Refused(..)) => true,
         Err(Failure::Trouble(_)) => false,
-    }
-}
-
-async fn finish(
-    listener: &Listener<'_>,
-    message: &JobMessage,
-    conclusion: Conclusion,
-    tail: &mut Tail<'_>,
-) {
-    let body = Finish {
-        session_id: listener.session.clone(),
-        conclusion,
-        log: tail.next().0,
-    };
-    for _ in 0..FINISH_ATTEMPTS {
-        match listener.server.finish(message.job_id, &body).await {
-            Ok(()) | Err(Failure::Refused(..)) => return,
-            Err(Failure::Trouble(_)) => tokio::time::sleep(REPORT).await,
-        }
-    }
-}
-
-/// The part of a growing file that was not sent yet.
-struct Tail<'a> {
-    log: &'a Path,
-    sent: u64,
-}
-
-impl Tail<'_> {
-    /// The new text and where it ends.
-    fn next(&self) -> (String, u64) {
-        let mut bytes = Vec::new();
-        let read = OpenOptions::new()
-            .read(true)
-            .open(self.log)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start(self.sent))?;
-                file.read_to_end(&mut bytes)
-            });
-        match read {
-            Ok(count) => (
-                String::from_utf8_lossy(&bytes).into_owned(),
-                self.sent + count as u64,
-            ),
-            // Nothing was printed yet.
-            Err(_) => (String::new(), self.sent),
-        }
     }
 }

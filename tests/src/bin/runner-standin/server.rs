@@ -13,6 +13,12 @@ use serde::de::DeserializeOwned;
 /// Longer than the server holds a poll.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Attempts to tell GitHub how a job ended; GitHub gives up on the runner later than that.
+const FINISH_ATTEMPTS: u32 = 20;
+
+/// Pause between two of them.
+const FINISH_RETRY: Duration = Duration::from_millis(200);
+
 /// The host and the scope behind `--url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -129,10 +135,14 @@ impl Server {
         answer(self.post(&format!("jobs/{job}/progress"), body)).await
     }
 
-    pub(crate) async fn finish(&self, job: JobId, body: &Finish) -> Result<(), Failure> {
-        send(self.post(&format!("jobs/{job}/finish"), body))
-            .await
-            .map(drop)
+    /// Tells how a job ended, unless it is somebody else's by now, or GitHub in trouble for long.
+    pub(crate) async fn finish_surely(&self, job: JobId, body: &Finish) {
+        for _ in 0..FINISH_ATTEMPTS {
+            match send(self.post(&format!("jobs/{job}/finish"), body)).await {
+                Ok(_) | Err(Failure::Refused(..)) => return,
+                Err(Failure::Trouble(_)) => tokio::time::sleep(FINISH_RETRY).await,
+            }
+        }
     }
 
     fn post(&self, path: &str, body: &impl Serialize) -> RequestBuilder {

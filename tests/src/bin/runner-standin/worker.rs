@@ -1,18 +1,24 @@
-//! `Runner.Worker`: the steps of one job.
+//! `Runner.Worker`: the steps of one job, which it reports to GitHub itself.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tests::yard::github::wire::{Finish, Progress};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Order, result};
+use crate::server::Server;
+
+/// How often the log is sent.
+const REPORT: Duration = Duration::from_millis(200);
 
 /// On cancel a step gets SIGINT, after this SIGTERM …
 const INTERRUPT: Duration = Duration::from_millis(7500);
@@ -52,7 +58,68 @@ async fn work() -> io::Result<u8> {
     let order: Order = serde_json::from_str(&line)?;
     let canceled = CancellationToken::new();
     tokio::spawn(watch(input, canceled.clone()));
-    Job::prepare(order, canceled)?.run().await
+    let server = Server::new(&order.server_url).map_err(|f| io::Error::other(f.to_string()))?;
+    let (job_id, session_id) = (order.message.job_id, order.session.clone());
+    let path = order.log.clone();
+    let mut log = Tail {
+        path: &path,
+        sent: 0,
+    };
+    let mut job = Job::prepare(order, canceled)?;
+    let over = CancellationToken::new();
+    let run = async {
+        let code = job.run().await;
+        over.cancel();
+        code
+    };
+    let report = async {
+        while timeout(REPORT, over.cancelled()).await.is_err() {
+            let (text, end) = log.next();
+            let body = Progress {
+                session_id: session_id.clone(),
+                log: text,
+            };
+            if server.progress(job_id, &body).await.is_ok() {
+                log.sent = end;
+            }
+        }
+    };
+    let (code, ()) = tokio::join!(run, report);
+    let code = code?;
+    if let Some(conclusion) = result::conclusion(code) {
+        let body = Finish {
+            session_id,
+            conclusion,
+            log: log.next().0,
+        };
+        server.finish_surely(job_id, &body).await;
+    }
+    Ok(code)
+}
+
+/// The part of a growing file that was not sent yet.
+struct Tail<'a> {
+    path: &'a Path,
+    sent: u64,
+}
+
+impl Tail<'_> {
+    /// The new text and where it ends.
+    fn next(&self) -> (String, u64) {
+        let mut bytes = Vec::new();
+        let read = File::open(self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.sent))?;
+            file.read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(count) => (
+                String::from_utf8_lossy(&bytes).into_owned(),
+                self.sent + count as u64,
+            ),
+            // Nothing was printed yet.
+            Err(_) => (String::new(), self.sent),
+        }
+    }
 }
 
 /// Anything more on the input, its end included, means cancel.
@@ -185,7 +252,7 @@ async fn cancel(shell: &mut Child) -> io::Result<()> {
     };
     for (signal, pause) in [(Signal::SIGINT, INTERRUPT), (Signal::SIGTERM, TERMINATE)] {
         send(signal);
-        if tokio::time::timeout(pause, shell.wait()).await.is_ok() {
+        if timeout(pause, shell.wait()).await.is_ok() {
             return Ok(());
         }
     }
