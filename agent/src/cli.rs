@@ -90,18 +90,26 @@ enum Command {
     Version,
 }
 
-/// Where things are on this machine.
+/// Where all commands find what the daemon knows.
 #[derive(Clone, Debug, Args)]
-pub struct Settings {
+pub struct StateFolder {
     /// Where the agent keeps what it must remember
     #[arg(
         long,
         value_name = "FOLDER",
         env = "PADDOCK_STATE_DIR",
         hide_env_values = true,
-        default_value = DEFAULT_STATE
+        default_value = "/var/lib/paddock"
     )]
     pub state_dir: PathBuf,
+}
+
+/// Where things are on this machine.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// As for the other commands.
+    #[command(flatten)]
+    pub state: StateFolder,
     /// Where the runner program is
     #[arg(
         long,
@@ -151,15 +159,8 @@ pub struct Settings {
 
 #[derive(Debug, Args)]
 struct StatusArgs {
-    /// Where the agent keeps what it must remember
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        env = "PADDOCK_STATE_DIR",
-        hide_env_values = true,
-        default_value = DEFAULT_STATE
-    )]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateFolder,
     /// As one JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -167,21 +168,12 @@ struct StatusArgs {
 
 #[derive(Debug, Args)]
 struct DrainArgs {
-    /// Where the agent keeps what it must remember
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        env = "PADDOCK_STATE_DIR",
-        hide_env_values = true,
-        default_value = DEFAULT_STATE
-    )]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateFolder,
     /// Let it take new runs again
     #[arg(long)]
     undo: bool,
 }
-
-const DEFAULT_STATE: &str = "/var/lib/paddock";
 
 /// The command line, for its manual and its completions.
 pub fn command() -> clap::Command {
@@ -238,7 +230,7 @@ fn daemon(settings: &Settings) -> Result<(), Cause> {
 }
 
 fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
-    let Some(snapshot) = running(&args.state_dir)? else {
+    let Some(snapshot) = running(&args.state.state_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
     };
     let now = SystemClock.now();
@@ -278,13 +270,13 @@ fn running(state_dir: &Path) -> Result<Option<Snapshot>, Cause> {
 }
 
 fn drain(args: &DrainArgs) -> Result<u8, Cause> {
-    let Some(snapshot) = running(&args.state_dir)? else {
+    let Some(snapshot) = running(&args.state.state_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
     };
     let unknown =
         "the agent does not know yet which machine this is: try again, or see `agent status`";
     let instance = snapshot.instance.ok_or(unknown)?;
-    drain::wish(&args.state_dir, instance.id(), !args.undo).map_err(|error| cause(&error))?;
+    drain::wish(&args.state.state_dir, instance.id(), !args.undo).map_err(|error| cause(&error))?;
     print(if args.undo {
         "this machine takes new runs again within seconds"
     } else {

@@ -34,7 +34,7 @@ pub async fn start(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Cause> {
     // Closed, and so unlocked, with this process; what it starts does not inherit it.
-    let _lock = match lock(&settings.state_dir) {
+    let _lock = match lock(&settings.state.state_dir) {
         Ok(lock) => Some(lock),
         Err(NotLocked::Another(cause)) => return Err(cause),
         // Boot reports it, and then the machine ends. To give up here would leave it to run for
@@ -44,7 +44,7 @@ pub async fn start(
             None
         }
     };
-    let status = StatusFile::of(&settings.state_dir);
+    let status = StatusFile::of(&settings.state.state_dir);
     supervisor::ready();
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
     let service = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);
@@ -75,7 +75,7 @@ pub async fn start(
             config.table.clone(),
         )),
         host: Arc::new(Machinery {
-            state_dir: settings.state_dir.clone(),
+            state_dir: settings.state.state_dir.clone(),
             runner_dir: settings.runner_dir.clone(),
             runner_user: settings.runner_user.clone(),
             system: System {
