@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use controller::output::chain;
 use proto::time::human;
 use tests::{anywhere, binaries::Binaries, story::Teller};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +45,7 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(wrong) => {
-            eprintln!("\nnot as it must be: {wrong}");
+            eprintln!("\nnot as it must be: {}", chain(&*wrong));
             ExitCode::FAILURE
         }
     }
