@@ -145,8 +145,14 @@ async fn run_refresh(inputs: &RefreshInputs, console: &Console) -> Result<Exit, 
     if report.failed.is_empty() {
         return Ok(Exit::Done);
     }
-    let failed = report.failed.iter();
-    let left = failed.map(|(step, _)| step.to_string()).collect();
+    let mut left = Vec::new();
+    for (step, _) in &report.failed {
+        let step = step.to_string();
+        // Each machine that a floor's step could not raise is a failure of its own.
+        if !left.contains(&step) {
+            left.push(step);
+        }
+    }
     Err(RunError::Steps { report, left })
 }
 

@@ -58,10 +58,7 @@ impl Common {
                     "give one such as eu-central-1, or set AWS_REGION",
                 )
             })?;
-        if !region
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        {
+        if !is_region(region) {
             let wrong = format!("`{region}` is no region");
             return Err(BadInput::new(
                 "aws-region",
@@ -89,6 +86,18 @@ impl Common {
             pool,
         })
     }
+}
+
+/// Whether it looks like a region: `eu-central-1`, `us-gov-west-1`. One that there is not would only
+/// be looked for in vain.
+fn is_region(text: &str) -> bool {
+    let mut parts = text.split('-').rev();
+    let number = parts.next().unwrap_or_default();
+    let words: Vec<&str> = parts.collect();
+    let all = |part: &str, is: fn(&u8) -> bool| !part.is_empty() && part.bytes().all(|c| is(&c));
+    all(number, u8::is_ascii_digit)
+        && words.len() >= 2
+        && words.iter().all(|word| all(word, u8::is_ascii_lowercase))
 }
 
 /// The machines that the input `instance` names, if it names any.

@@ -125,7 +125,7 @@ pub struct Known<'a> {
     pub pool: &'a PoolName,
     /// Where its runners register.
     pub github_url: &'a str,
-    /// Its classes.
+    /// Its classes, in the order to show them in; retired ones that still have machines follow.
     pub classes: Vec<&'a ClassName>,
     /// How old the last beat of a healthy machine may be.
     pub healthy_within: Duration,
@@ -140,26 +140,25 @@ impl Status {
         now: Time,
     ) -> Self {
         records.sort_by(|a, b| (a.created_at, a.id()).cmp(&(b.created_at, b.id())));
-        let mut classes: BTreeMap<&ClassName, ClassStatus> = BTreeMap::new();
-        for name in known
-            .classes
-            .iter()
-            .copied()
-            .chain(records.iter().map(|record| &record.resource_class))
-        {
-            classes.entry(name).or_default().name = Some(name.clone());
-        }
+        let none = |name: &ClassName| ClassStatus {
+            name: Some(name.clone()),
+            ..ClassStatus::default()
+        };
+        let mut classes: Vec<ClassStatus> = known.classes.iter().copied().map(none).collect();
         for record in &records {
-            classes
-                .entry(&record.resource_class)
-                .or_default()
-                .count(record);
+            let name = &record.resource_class;
+            let at = classes.iter().position(|it| it.name.as_ref() == Some(name));
+            let at = at.unwrap_or_else(|| {
+                classes.push(none(name));
+                classes.len() - 1
+            });
+            classes[at].count(record);
         }
         Self {
             pool: known.pool.clone(),
             at: now,
             github_url: known.github_url.to_owned(),
-            classes: classes.into_values().collect(),
+            classes,
             cost: prices.map(|prices| prices.cost(&records)),
             machines: records
                 .iter()
@@ -262,8 +261,14 @@ mod tests {
 
     #[test]
     fn a_class_without_machines_is_there_too() {
-        let status = status(vec![record(State::Idle, 99_000)], None);
-        assert_eq!(status.classes.len(), 2);
+        let retired = InstanceRecord {
+            resource_class: "retired".parse().unwrap(),
+            ..InstanceRecord::example(State::Terminated)
+        };
+        let status = status(vec![record(State::Idle, 99_000), retired], None);
+        let names = status.classes.iter().flat_map(|class| &class.name);
+        let names: Vec<String> = names.map(ToString::to_string).collect();
+        assert_eq!(names, ["large", "small", "retired"]);
         let total = status.total();
         assert_eq!((total.idle, total.machines(), total.cpu), (1, 1, 2));
         let machine = &status.machines[0];

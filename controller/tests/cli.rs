@@ -94,7 +94,9 @@ fn what_provision_cannot_use_is_named() {
         refused("release", "release-timeout-sec", odd, &[odd]);
     }
     refused("release", "pool-name", "über", &["`über`"]);
-    refused("release", "aws-region", "Frankfurt", &["`Frankfurt`"]);
+    for odd in ["Frankfurt", "nowhere", "eu-central", "eu-central-", "1-2-3"] {
+        refused("release", "aws-region", odd, &[odd, "eu-central-1"]);
+    }
 }
 
 #[test]
@@ -128,6 +130,15 @@ fn what_refresh_cannot_use_is_named() {
     refused("refresh", "security-group-ids", "", &["is empty"]);
     refused("refresh", "idle-time-sec", "soon", &["`soon`"]);
     refused("refresh", "actions-runner-version", "newest", &["`newest`"]);
+    refused("refresh", "runner-releases-url", "ftp://x", &["`ftp://x`"]);
+    for name in ["GITHUB_API_URL", "GITHUB_SERVER_URL"] {
+        let mut env = REFRESH.to_vec();
+        env.push((name, "git.acme.example"));
+        let output = controller(&[], &env);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(&format!("input `{name}`")), "{error}");
+    }
     // Text that cannot be compressed: a xorshift generator's printable bytes.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let long: String = std::iter::repeat_with(|| {
@@ -139,6 +150,22 @@ fn what_refresh_cannot_use_is_named() {
     .take(40_000)
     .collect();
     refused("refresh", "pre-runner-script", &long, &["16384"]);
+}
+
+#[test]
+fn what_doctor_cannot_ask_for_is_named() {
+    for (flag, odd) in [
+        ("role", "operator"),
+        ("role", "arn:aws:sts::1:assumed-role/a/b"),
+        ("role", "arn:aws:iam::1:policy/x"),
+        ("commands", "everything"),
+    ] {
+        let output = controller(&["doctor", &format!("--{flag}"), odd], &[]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        let named = format!("input `{flag}`: `{odd}`");
+        assert!(error.contains(&named), "{error}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
     let Common { region, pool } = Common::new(&inputs.common)?;
     let login = GithubSettings::optional(&inputs.common, &inputs.github)?;
     let commands = commands(inputs)?;
+    let role = role(inputs)?;
     let sdk = proto::aws::sdk_config(Some(region.clone())).await;
     let mut findings = Findings::default();
     let github = match &login {
@@ -66,11 +67,6 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
             Ok(Some(why)) | Err(why) => findings.add("runner program", Health::Doubtful, why),
         }
     }
-    let role = inputs
-        .role
-        .as_deref()
-        .map(str::trim)
-        .filter(|role| !role.is_empty());
     let role = match (role, &seen.caller) {
         (Some(role), _) => Some(role.to_owned()),
         (None, Some(caller)) => Some(role_of(caller, surroundings.as_ref(), &mut findings).await),
@@ -102,6 +98,25 @@ pub(super) async fn run(inputs: &DoctorInputs, console: &Console) -> Result<Exit
         0 => Ok(Exit::Done),
         ill => Err(RunError::Ill(ill)),
     }
+}
+
+/// The role or user that is asked about, if one is named.
+fn role(inputs: &DoctorInputs) -> Result<Option<&str>, BadInput> {
+    let role = inputs.role.as_deref().map(str::trim);
+    let Some(role) = role.filter(|role| !role.is_empty()) else {
+        return Ok(None);
+    };
+    let parts: Vec<&str> = role.splitn(6, ':').collect();
+    if let ["arn", _, "iam", _, _, name] = parts[..]
+        && (name.starts_with("role/") || name.starts_with("user/"))
+    {
+        return Ok(Some(role));
+    }
+    Err(BadInput {
+        input: "role",
+        wrong: format!("`{role}` is no ARN of a role or user"),
+        allowed: "give one such as arn:aws:iam::123456789012:role/ci".to_owned(),
+    })
 }
 
 /// The role or user of the credentials.

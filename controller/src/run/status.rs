@@ -7,7 +7,7 @@ use std::{
 };
 
 use proto::{
-    config::{Config, Parameters},
+    config::{Config, Parameters, ResourceClass},
     table::{TableError, TableErrorKind},
 };
 
@@ -66,17 +66,15 @@ async fn look(
 ) -> Result<Status, TableError> {
     let live = world.table.live().await?;
     let parameters = config.parameters.as_ref();
+    let mut classes: Vec<&ResourceClass> = config.resource_classes.iter().collect();
+    classes.sort_by_key(|class| (class.cpu, class.mmem));
     let known = Known {
         pool: &world.pool_name,
         github_url: config
             .schema
             .as_ref()
             .map_or("", |schema| &schema.github_url),
-        classes: config
-            .resource_classes
-            .iter()
-            .map(|class| &class.name)
-            .collect(),
+        classes: classes.iter().map(|class| &class.name).collect(),
         healthy_within: parameters.map_or(HEALTHY_WITHIN, Parameters::healthy_within),
     };
     Ok(Status::of(&known, live.instances, prices, world.now()))

@@ -66,12 +66,16 @@ impl GithubSettings {
     /// Checks what is said of GitHub.
     pub fn new(common: &CommonInputs, inputs: &GithubInputs) -> Result<Self, BadInput> {
         let scope = scope(common)?;
-        let server = given(inputs.github_server_url.as_ref()).unwrap_or(SERVER);
-        let api = given(inputs.github_api_url.as_ref()).unwrap_or(API);
+        let server = address(
+            "GITHUB_SERVER_URL",
+            inputs.github_server_url.as_ref(),
+            SERVER,
+        )?;
+        let releases = inputs.runner_releases_url.as_ref();
         Ok(Self {
-            api_url: api.trim_end_matches('/').to_owned(),
-            runners_url: format!("{}/{scope}", server.trim_end_matches('/')),
-            releases_url: releases_url(inputs)?.to_owned(),
+            api_url: address("GITHUB_API_URL", inputs.github_api_url.as_ref(), API)?,
+            runners_url: format!("{server}/{scope}"),
+            releases_url: address("runner-releases-url", releases, API)?,
             login: login(inputs)?,
             scope,
         })
@@ -170,16 +174,15 @@ fn app_id(id: &str) -> Result<&str, BadInput> {
     })
 }
 
-fn releases_url(inputs: &GithubInputs) -> Result<&str, BadInput> {
-    let Some(url) = given(inputs.runner_releases_url.as_ref()) else {
-        return Ok(API);
-    };
-    if url.starts_with("https://") || url.starts_with("http://") {
-        return Ok(url.trim_end_matches('/'));
+/// An address without the slash at its end.
+fn address(input: &'static str, text: Option<&String>, default: &str) -> Result<String, BadInput> {
+    let url = given(text).unwrap_or(default);
+    if reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http")) {
+        return Ok(url.trim_end_matches('/').to_owned());
     }
     Err(BadInput::new(
-        "runner-releases-url",
+        input,
         format!("`{url}` is no address"),
-        "give an API such as https://api.github.com",
+        format_args!("give one such as {default}"),
     ))
 }
