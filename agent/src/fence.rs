@@ -126,23 +126,8 @@ mod tests {
         run("sh", &["-c", &format!("command -v {program} >/dev/null")])
     }
 
-    /// Whether that user reaches the service.
-    fn reaches(user: u32, address: &str) -> bool {
-        let mut command = process::Command::new("bash");
-        command
-            .args(["-c", &format!("exec 3<>/dev/tcp/{address}/80")])
-            .stderr(process::Stdio::null())
-            .uid(user);
-        command.status().unwrap().success()
-    }
-
-    /// Starts this very program again, in a network of its own.
-    #[test]
-    fn jobs_do_not_reach_the_metadata_service_and_the_agent_does() {
-        if !run("unshare", &["--net", "true"]) {
-            eprintln!("skipped: this user may make no network of its own");
-            return;
-        }
+    /// Sees to it that the network can be set up.
+    fn need_programs() {
         if !has("nft") || !has("ip") {
             assert!(
                 run("apt-get", &["update", "-qq"])
@@ -161,6 +146,76 @@ mod tests {
                 "this test needs Debian's packages nftables and iproute2"
             );
         }
+    }
+
+    /// Whether that user reaches the service.
+    fn reaches(user: u32, address: &str) -> bool {
+        let mut command = process::Command::new("bash");
+        command
+            .args(["-c", &format!("exec 3<>/dev/tcp/{address}/80")])
+            .stderr(process::Stdio::null())
+            .uid(user);
+        command.status().unwrap().success()
+    }
+
+    /// A container on a bridge, this machine, and the service behind it, each in a network of its own.
+    const CONTAINER: &str = r#"
+        set -e
+        unshare --net sleep 60 & service=$!
+        unshare --net sleep 60 & container=$!
+        listener=
+        trap 'kill $service $container $listener' EXIT
+        own=$(readlink /proc/self/ns/net)
+        for other in $service $container; do
+          while [ "$(readlink /proc/$other/ns/net)" = "$own" ]; do sleep 0.01; done
+        done
+        join() {
+          ip link add "$1" type veth peer name eth0 netns "$2"
+          ip addr add "$3/24" dev "$1"
+          ip link set "$1" up
+          nsenter -t "$2" -n sh -ec "ip addr add $4/24 dev eth0; ip link set eth0 up; ip route add default via $3"
+        }
+        join service $service 169.254.169.1 169.254.169.254
+        join bridge $container 172.17.0.1 172.17.0.2
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        nsenter -t $service -n python3 -m http.server 80 --bind 169.254.169.254 >/dev/null 2>&1 & listener=$!
+        look='exec 3<>/dev/tcp/169.254.169.254/80'
+        until bash -c "$look" 2>/dev/null; do sleep 0.05; done
+        nsenter -t $container -n timeout 5 bash -c "$look" && echo open
+        nft --file "$0"
+        nsenter -t $container -n timeout 5 bash -c "$look" 2>/dev/null || echo closed
+        bash -c "$look" && echo still open to the agent
+    "#;
+
+    #[test]
+    fn containers_do_not_reach_the_metadata_service_either() {
+        if !run("unshare", &["--net", "true"]) {
+            eprintln!("SKIPPED: this user may make no network of its own");
+            return;
+        }
+        need_programs();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), rules(&person(NOBODY))).unwrap();
+        let output = process::Command::new("unshare")
+            .args(["--net", "timeout", "60", "bash", "-c", CONTAINER])
+            .arg(file.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            text, "open\nclosed\nstill open to the agent\n",
+            "{output:?}"
+        );
+    }
+
+    /// Starts this very program again, in a network of its own.
+    #[test]
+    fn jobs_do_not_reach_the_metadata_service_and_the_agent_does() {
+        if !run("unshare", &["--net", "true"]) {
+            eprintln!("skipped: this user may make no network of its own");
+            return;
+        }
+        need_programs();
         let this = std::env::current_exe().unwrap();
         let inside = process::Command::new("unshare")
             .arg("--net")
