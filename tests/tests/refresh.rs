@@ -204,6 +204,44 @@ async fn a_provision_takes_the_floors_machines_and_the_ceiling_ends_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retired_class_goes_with_its_queue_and_machines_but_not_under_a_run() {
+    let pool = Pool::new(Duration::ZERO).await;
+    assert_eq!(pool.provision(11, "2").await.code, 0);
+    assert_eq!(pool.release(11).await.code, 0);
+    assert_eq!(pool.provision(12, "1").await.number("reused"), Some(1));
+    let classes = r#"{"xlarge": {"cpu": 4, "mmem": 8192}}"#;
+    let only_xlarge = [("resource-class-config", classes)];
+
+    let step = refresh_with(&pool, &only_xlarge).await;
+    assert_eq!(step.code, 0, "{}", step.log);
+    // The idle one goes, the running one stays.
+    pool.until_alive(1).await;
+    let queues = clients::sqs(&pool.yard.aws.url())
+        .list_queues()
+        .send()
+        .await;
+    let queues = queues.expect("SQS answers").queue_urls.unwrap_or_default();
+    assert!(
+        matches!(&queues[..], [queue] if queue.ends_with("-xlarge")),
+        "{queues:?}"
+    );
+    // Who asks for the class hears which there are.
+    let refused = pool.provision(13, "1").await;
+    assert_eq!(refused.code, 2, "{}", refused.log);
+    assert!(refused.log.contains("xlarge"), "{}", refused.log);
+
+    let release = pool.release(12).await;
+    assert_eq!(release.code, 0, "{}", release.log);
+    assert!(release.log.contains("is retired"), "{}", release.log);
+    pool.until_alive(0).await;
+    // Closes the records of those that went.
+    refresh_with(&pool, &only_xlarge).await;
+    let last = refresh_with(&pool, &only_xlarge).await;
+    assert!(last.log.contains("nothing to do"), "{}", last.log);
+    pool.yard.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_say_what_the_pool_does() {
     let pool = Pool::new(Duration::ZERO).await;
     assert_eq!(pool.provision(11, "1").await.code, 0);
