@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -222,6 +223,10 @@ fn tell(events: &UnboundedSender<Event>, event: Event) {
     let _ = events.send(event);
 }
 
+/// One at a time: a second one would take a listener that the first has just stopped for one whose job
+/// is over.
+static DISMISSING: Mutex<()> = Mutex::new(());
+
 /// Keeps a listener from its next job, and ends it once it has none.
 ///
 /// SIGINT would cancel its job, and between two jobs may meet one that only the listener knows of. So
@@ -231,6 +236,7 @@ fn tell(events: &UnboundedSender<Event>, event: Event) {
 pub(crate) async fn dismiss(host: &Machinery, listener: ListenerId) -> Result<(), RunnerError> {
     let host = host.clone();
     aside(move || {
+        let _turn = DISMISSING.lock().unwrap_or_else(PoisonError::into_inner);
         let account = host.account()?;
         let works = || host.belongings(&account).works(listener);
         if process::is_stopped(listener) {
