@@ -60,8 +60,10 @@ impl Maker {
                 command
             }
             Self::Moto => {
-                let mut command = Command::new(tools.program("moto_server"));
-                command.args(["-H", "127.0.0.1", "-p", &port]);
+                let mut command = Command::new(tools.program("python3"));
+                command
+                    .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tools/serve_moto.py"))
+                    .arg(port);
                 command
             }
         }
