@@ -157,7 +157,7 @@ impl Default for Times {
     fn default() -> Self {
         Self {
             heartbeat: 5.0,
-            look: 0.25,
+            look: 0.3,
             script: 120.0,
             grace: 60.0,
             unclaimed: 600.0,

@@ -47,7 +47,7 @@ const NEW_10: Work = WORKS[5];
 
 /// An agent looks at its row this often. Steps that follow each other at once would meet it always
 /// at the same moment; a random part of this between them makes the figures those of any moment.
-const AGENTS_LOOK: Duration = Duration::from_millis(250);
+const AGENTS_LOOK: Duration = Duration::from_millis(300);
 
 /// Does all work once.
 ///

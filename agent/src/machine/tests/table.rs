@@ -36,7 +36,7 @@ fn beats_and_looks_keep_their_times() {
     let before = story.calls;
     story.pass(60.0);
     let calls = story.calls - before;
-    assert!((230..=260).contains(&calls), "{calls} calls while idle");
+    assert!((195..=215).contains(&calls), "{calls} calls while idle");
     story.say(Said::JobStarted("build".into()));
     let before = story.calls;
     story.pass(60.0);
