@@ -59,7 +59,7 @@ ends it and harms no job: the next one finds the runner again.
 
 Examples:
   systemctl restart paddock-agent
-  paddock-agent run --state-dir /tmp/agent --runner-dir /tmp/runner";
+  paddock-agent run --state-dir /tmp/agent --run-dir /tmp/agent --runner-dir /tmp/runner";
 
 const STATUS_HELP: &str = "\
 It needs root, and nothing of AWS.
@@ -90,7 +90,21 @@ enum Command {
     Version,
 }
 
-/// Where all commands find what the daemon knows.
+/// Where the daemon shows what it does: gone with the next boot.
+#[derive(Clone, Debug, Args)]
+pub struct RunFolder {
+    /// Where the agent shows what it does
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "PADDOCK_RUN_DIR",
+        hide_env_values = true,
+        default_value = "/run/paddock"
+    )]
+    pub run_dir: PathBuf,
+}
+
+/// What the daemon must find again after a boot.
 #[derive(Clone, Debug, Args)]
 pub struct StateFolder {
     /// Where the agent keeps what it must remember
@@ -107,9 +121,12 @@ pub struct StateFolder {
 /// Where things are on this machine.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// As for the other commands.
+    /// As for `drain`.
     #[command(flatten)]
     pub state: StateFolder,
+    /// As for the other commands.
+    #[command(flatten)]
+    pub run: RunFolder,
     /// Where the runner program is
     #[arg(
         long,
@@ -160,7 +177,7 @@ pub struct Settings {
 #[derive(Debug, Args)]
 struct StatusArgs {
     #[command(flatten)]
-    state: StateFolder,
+    run: RunFolder,
     /// As one JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -170,6 +187,8 @@ struct StatusArgs {
 struct DrainArgs {
     #[command(flatten)]
     state: StateFolder,
+    #[command(flatten)]
+    run: RunFolder,
     /// Let it take new runs again
     #[arg(long)]
     undo: bool,
@@ -230,7 +249,7 @@ fn daemon(settings: &Settings) -> Result<(), Cause> {
 }
 
 fn show_status(args: &StatusArgs) -> Result<u8, Cause> {
-    let Some(snapshot) = running(&args.state.state_dir)? else {
+    let Some(snapshot) = running(&args.run.run_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
     };
     let now = SystemClock.now();
@@ -254,23 +273,23 @@ fn cause(error: &FileError) -> Cause {
     }
 }
 
-/// What the agent with this state folder says of itself; none, and said so, when none runs.
-fn running(state_dir: &Path) -> Result<Option<Snapshot>, Cause> {
-    let snapshot = StatusFile::of(state_dir)
+/// What the agent with this folder says of itself; none, and said so, when none runs.
+fn running(run_dir: &Path) -> Result<Option<Snapshot>, Cause> {
+    let snapshot = StatusFile::of(run_dir)
         .read()
         .map_err(|error| cause(&error))?
         .filter(Snapshot::is_running);
     if snapshot.is_none() {
-        let folder = state_dir.display();
+        let folder = run_dir.display();
         eprintln!(
-            "agent: no agent runs with the state folder {folder}: see `systemctl status paddock-agent`"
+            "agent: no agent runs that shows itself in {folder}: see `systemctl status paddock-agent`"
         );
     }
     Ok(snapshot)
 }
 
 fn drain(args: &DrainArgs) -> Result<u8, Cause> {
-    let Some(snapshot) = running(&args.state.state_dir)? else {
+    let Some(snapshot) = running(&args.run.run_dir)? else {
         return Ok(EXIT_NOT_RUNNING);
     };
     let unknown =
@@ -296,7 +315,7 @@ mod tests {
     #[test]
     fn who_may_not_look_hears_how_to() {
         let trouble = |kind| {
-            let path = Path::new("/var/lib/paddock/status.json");
+            let path = Path::new("/run/paddock/status.json");
             cause(&FileError::of("read", path)(io::Error::from(kind)))
         };
         let denied = trouble(io::ErrorKind::PermissionDenied);

@@ -44,7 +44,11 @@ pub async fn start(
             None
         }
     };
-    let status = StatusFile::of(&settings.state.state_dir);
+    // In memory, as a rule: what a full disk does to the machine is to be seen there.
+    if let Err(cause) = make_private(&settings.run.run_dir) {
+        tracing::warn!("`agent status` will know nothing: {cause}");
+    }
+    let status = StatusFile::of(&settings.run.run_dir);
     supervisor::ready();
     let power = Arc::new(PowerProgram::new(settings.poweroff.clone()));
     let service = Arc::new(Imds::new(&settings.metadata).map_err(|error| chain(&error))?);

@@ -213,10 +213,10 @@ pub struct StatusFile {
 }
 
 impl StatusFile {
-    /// The file in a state folder.
-    pub fn of(state_dir: &Path) -> Self {
+    /// The file in a folder.
+    pub fn of(run_dir: &Path) -> Self {
         Self {
-            path: state_dir.join("status.json"),
+            path: run_dir.join("status.json"),
             fails: AtomicBool::new(false),
         }
     }

@@ -12,10 +12,10 @@ fn agent(arguments: &[&str]) -> Output {
 #[test]
 fn status_says_that_no_agent_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().to_str().unwrap();
+    let run = folder.path().to_str().unwrap();
     for arguments in [
-        vec!["status", "--state-dir", state],
-        vec!["status", "--json", "--state-dir", state],
+        vec!["status", "--run-dir", run],
+        vec!["status", "--json", "--run-dir", run],
     ] {
         let output = agent(&arguments);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
@@ -68,7 +68,8 @@ fn every_field_of_status_is_documented_and_nothing_else_is() {
 #[test]
 fn drain_needs_a_running_agent() {
     let folder = tempfile::tempdir().unwrap();
-    let output = agent(&["drain", "--state-dir", folder.path().to_str().unwrap()]);
+    let path = folder.path().to_str().unwrap();
+    let output = agent(&["drain", "--state-dir", path, "--run-dir", path]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(!folder.path().join("drain").exists());
 }

@@ -70,7 +70,7 @@ fn listener_of(life: &Life) -> i32 {
 }
 
 fn status(life: &Life) -> Snapshot {
-    serde_json::from_slice(&fs::read(life.path("state/status.json")).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(life.path("run/status.json")).unwrap()).unwrap()
 }
 
 fn commit(label: &Label, generation: u64) -> Transition {
@@ -146,7 +146,7 @@ async fn a_machine_boots_serves_two_runs_survives_its_agent_and_goes() {
     );
     assert!(shown.is_running() && shown.ailment(SystemClock.now()).is_none());
     assert!(
-        !fs::read_to_string(life.path("state/status.json"))
+        !fs::read_to_string(life.path("run/status.json"))
             .unwrap()
             .contains("register\"")
     );

@@ -223,6 +223,7 @@ impl Lone {
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url())
             .env("AWS_ENDPOINT_URL", &self.aws)
             .env("PADDOCK_STATE_DIR", self.path("state"))
+            .env("PADDOCK_RUN_DIR", self.path("run"))
             .env("PADDOCK_RUNNER_DIR", self.path("runner"))
             .env("PADDOCK_RUNNER_USER", "")
             .env("PADDOCK_POWEROFF", self.path("poweroff"))

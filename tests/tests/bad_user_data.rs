@@ -92,6 +92,10 @@ async fn keeps_nothing(pool: &Pool, state: &str) {
     assert_eq!(report.signal, Signal::Failed, "{detail}");
     let cause = format!("cannot make the folder {}", state.display());
     assert!(detail.contains(&cause), "{detail}");
+    let status = machine.run(&["status"]).await;
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains(&cause), "{status}");
     // First a minute passes in which the controller can read why.
     let deadline = Instant::now() + Duration::from_mins(2);
     while !machine.is_off() {

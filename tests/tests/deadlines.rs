@@ -94,7 +94,7 @@ async fn status_answers_at_once_when_the_table_does_not() {
     machine.start(&[]);
     machine
         .until("running", |machine| {
-            machine.path("state/status.json").exists()
+            machine.path("run/status.json").exists()
         })
         .await;
     let mut quickest = Duration::MAX;

@@ -144,10 +144,11 @@ async fn a_pool_that_needs_docker_hands_out_only_machines_on_which_it_answers() 
 /// One of the agent's commands, as an operator runs it on the machine.
 async fn agent(pool: &Pool, id: &str, arguments: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(&pool.binaries.agent);
+    let folder = &machine(pool, id).folder;
     command
         .args(arguments)
-        .arg("--state-dir")
-        .arg(machine(pool, id).folder.join("state"));
+        .env("PADDOCK_STATE_DIR", folder.join("state"))
+        .env("PADDOCK_RUN_DIR", folder.join("run"));
     command.output().await.expect("it runs")
 }
 

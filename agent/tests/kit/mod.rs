@@ -89,6 +89,7 @@ impl Life {
             jobs: JobRules::default(),
         };
         fs::create_dir_all(life.path("runner/bin")).unwrap();
+        fs::create_dir(life.path("run")).unwrap();
         life.program("runner/bin/Runner.Listener", runner);
         let off = format!("#!/bin/sh\n: >{}\n", life.path("off").display());
         life.program("poweroff", &off);
@@ -133,7 +134,7 @@ impl Life {
             started: Instant::now(),
         };
         let (stop, stopped) = oneshot::channel();
-        let (arn, status) = (self.arn.clone(), StatusFile::of(&self.path("state")));
+        let (arn, status) = (self.arn.clone(), StatusFile::of(&self.path("run")));
         let agent = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             run(world, config, arn, &status, stopped).await;

@@ -134,6 +134,7 @@ impl Folder {
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds)
             .env("AWS_ENDPOINT_URL", &settings.aws_url)
             .env("PADDOCK_STATE_DIR", self.root.join("state"))
+            .env("PADDOCK_RUN_DIR", self.root.join("run"))
             .env("PADDOCK_RUNNER_DIR", self.root.join("runner"))
             .env("PADDOCK_RUNNER_USER", "")
             .env("PADDOCK_POWEROFF", self.root.join("poweroff"))
