@@ -139,11 +139,10 @@ async fn table(
     }
     for (setting, what) in [(state.expiry, "expiry"), (state.recovery, "recovery")] {
         if setting == Setting::Off {
-            findings.add(
-                "table",
-                Health::Doubtful,
-                format!("its {what} is off: run refresh"),
+            let words = format!(
+                "its {what} is off: refresh turns it on when it renews the runner tokens, within an hour"
             );
+            findings.add("table", Health::Doubtful, words);
         }
     }
     match ports.table.config().await {
@@ -177,8 +176,15 @@ fn configuration(config: &Config, now: Time, findings: &mut Findings) {
         }
         None => findings.add("configuration", Health::Ill, "there is none: run refresh"),
     }
-    if config.parameters.is_none() || config.resource_classes.is_empty() {
-        findings.add("configuration", Health::Ill, "it has gaps: run refresh");
+    for (lacks, what) in [
+        (config.parameters.is_none(), "no parameters"),
+        (config.resource_classes.is_empty(), "no resource class"),
+        (config.launch_template.is_none(), "no launch template"),
+    ] {
+        if lacks {
+            let words = format!("it has {what}: run refresh");
+            findings.add("configuration", Health::Ill, words);
+        }
     }
     match &config.github_tokens {
         None => findings.add("runner tokens", Health::Ill, "there are none: run refresh"),

@@ -97,6 +97,15 @@ impl Pool {
         step.expect("release runs")
     }
 
+    /// An operator's command with flags, and the login for GitHub as an input.
+    pub async fn operate(&self, mode: &str, flags: &[&str]) -> Step {
+        let mut run = self.run(1);
+        run.flags = flags.iter().map(ToString::to_string).collect();
+        let token = self.yard.github.token();
+        let step = run.step(mode, &[("github-token", &token)]).await;
+        step.expect("it runs")
+    }
+
     /// Alters the pool's times, as an operator with little patience would.
     pub async fn hurry(&self, change: impl FnOnce(&mut Parameters)) {
         let config = self.table.config().await.expect("a configuration");

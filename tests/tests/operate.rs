@@ -6,7 +6,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proto::{config::ConfigItem, state::State, table::Table as _};
+use proto::state::State;
 use serde_json::Value;
 use tests::{
     clients,
@@ -14,15 +14,6 @@ use tests::{
     workflow::{Step, Terminal},
     yard::aws::{Fault, FaultKind},
 };
-
-/// A command with flags, and the login for GitHub as an input.
-async fn operate(pool: &Pool, mode: &str, flags: &[&str]) -> Step {
-    let mut run = pool.run(1);
-    run.flags = flags.iter().map(ToString::to_string).collect();
-    let token = pool.yard.github.token();
-    let step = run.step(mode, &[("github-token", &token)]).await;
-    step.expect("it runs")
-}
 
 fn json(step: &Step) -> Value {
     let line = step.log.lines().next().unwrap_or_default();
@@ -58,7 +49,7 @@ async fn status_shows_the_pool_as_it_is() {
     assert_eq!((held.code, back.code), (0, 0), "{}{}", held.log, back.log);
     assert_eq!(pool.release(62).await.code, 0);
 
-    let step = operate(&pool, "status", &[]).await;
+    let step = pool.operate("status", &[]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let line = |id: &str| {
         let found = step.log.lines().find(|line| line.starts_with(id));
@@ -86,7 +77,9 @@ async fn status_shows_the_pool_as_it_is() {
     let prices = pool.yard.folder().join("prices.json");
     std::fs::write(&prices, r#"{"c5.large": {"on-demand": 0.25}}"#).expect("written");
     let prices = prices.display().to_string();
-    let step = operate(&pool, "status", &["--json", "--price-file", &prices]).await;
+    let step = pool
+        .operate("status", &["--json", "--price-file", &prices])
+        .await;
     let status = json(&step);
     assert_eq!(status["machines"].as_array().map(Vec::len), Some(2));
     let known = pool.yard.aws.instances();
@@ -104,7 +97,7 @@ async fn status_shows_the_pool_as_it_is() {
     pool.yard
         .machines
         .kill_agent(&held.machines()[0], Signal::SIGSTOP);
-    let step = operate(&pool, "status", &["--price-file", "/nowhere"]).await;
+    let step = pool.operate("status", &["--price-file", "/nowhere"]).await;
     assert_eq!(step.code, 2, "{}", step.log);
     assert!(step.log.contains("`price-file`"), "{}", step.log);
 
@@ -169,19 +162,21 @@ async fn destroy_takes_down_all_and_nothing_else() {
     let whole = standing(&pool).await;
 
     // In use, not agreed to, only looked at: nothing happens.
-    let step = operate(&pool, "destroy", &["--yes"]).await;
+    let step = pool.operate("destroy", &["--yes"]).await;
     assert_eq!(step.code, 1, "{}", step.log);
     assert!(step.log.contains("in use (71)"), "{}", step.log);
-    let step = operate(&pool, "destroy", &["--dry-run"]).await;
+    let step = pool.operate("destroy", &["--dry-run"]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(step.log.contains("in use (71)"), "{}", step.log);
-    let step = operate(&pool, "destroy", &["--force"]).await;
+    let step = pool.operate("destroy", &["--force"]).await;
     assert_eq!(step.code, 2, "{}", step.log);
     assert!(step.log.contains("input `confirm`"), "{}", step.log);
-    let step = operate(&pool, "destroy", &["--force", "--confirm", "acme-widget"]).await;
+    let step = pool
+        .operate("destroy", &["--force", "--confirm", "acme-widget"])
+        .await;
     assert_eq!(step.code, 2, "{}", step.log);
     assert!(step.log.contains("not the pool's name"), "{}", step.log);
-    let step = operate(&pool, "destroy", &["--force", "--dry-run"]).await;
+    let step = pool.operate("destroy", &["--force", "--dry-run"]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     let machine = format!("- machine {} (running for 71)", held.machines()[0]);
     for words in [
@@ -202,7 +197,7 @@ async fn destroy_takes_down_all_and_nothing_else() {
     };
     let fault = Fault::new("sqs", "DeleteQueue", denied);
     pool.yard.aws.inject(fault);
-    let step = operate(&pool, "destroy", &["--yes", "--force"]).await;
+    let step = pool.operate("destroy", &["--yes", "--force"]).await;
     assert_eq!(step.code, 3, "{}", step.log);
     assert!(
         step.log.contains("left: queue paddock-acme-widgets-"),
@@ -213,7 +208,7 @@ async fn destroy_takes_down_all_and_nothing_else() {
     assert_eq!(pool.records(State::Running).await, 1, "the table is there");
 
     let confirmed = ["--confirm", "acme-widgets", "--force"];
-    let step = operate(&pool, "destroy", &confirmed).await;
+    let step = pool.operate("destroy", &confirmed).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(
         step.log.contains("pool acme-widgets is gone"),
@@ -222,7 +217,7 @@ async fn destroy_takes_down_all_and_nothing_else() {
     );
     assert_eq!(standing(&pool).await, [strange]);
     assert_eq!(pool.yard.github.runners(), []);
-    let step = operate(&pool, "destroy", &["--yes"]).await;
+    let step = pool.operate("destroy", &["--yes"]).await;
     assert_eq!(step.code, 0, "{}", step.log);
     assert!(
         step.log.contains("there is nothing of a pool"),
@@ -302,169 +297,5 @@ async fn destroy_asks_at_a_terminal_and_looks_again_after_the_answer() {
         "no commands of a workflow: {screen}"
     );
     assert_eq!((pool.alive(), standing(&pool).await), (0, vec![]));
-    pool.yard.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_names_what_is_wrong() {
-    let pool = Pool::new(Duration::ZERO).await;
-    let step = operate(
-        &pool,
-        "doctor",
-        &["--commands", "refresh provision release"],
-    )
-    .await;
-    assert_eq!(step.code, 0, "{}", step.log);
-    for about in [
-        "credentials",
-        "clock",
-        "table",
-        "configuration",
-        "runner tokens",
-        "queue of class large",
-        "launch template",
-        "image",
-        "security groups",
-        "instance profile",
-        "subnets",
-        "GitHub",
-        "permissions for refresh",
-        "permissions for provision",
-        "permissions for release",
-        "machines' role",
-    ] {
-        let line = format!("ok       {about}: ");
-        assert!(step.log.contains(&line), "{about}: {}", step.log);
-    }
-    assert!(!step.log.contains("failed   "), "{}", step.log);
-    // A session's ARN leaves out the path of its role, which IAM wants to be told.
-    let role = "arn:aws:iam::123456789012:role/ci/operator has all";
-    assert!(step.log.contains(role), "{}", step.log);
-
-    let url = pool.yard.aws.url();
-    let config = pool.table.config().await.expect("read");
-    let mut parameters = config.parameters.expect("parameters");
-    parameters.subnet_ids.push("subnet-0dead".to_owned());
-    let parameters = ConfigItem::Parameters(parameters);
-    pool.table.put_config(&parameters).await.expect("written");
-    let sqs = clients::sqs(&url);
-    let queue = &config.resource_classes[0].queue_url;
-    sqs.delete_queue()
-        .queue_url(queue)
-        .send()
-        .await
-        .expect("deleted");
-    pool.yard.aws.forbid("sqs:SendMessage");
-    pool.yard.aws.forbid("iam:GetRole");
-    pool.yard.aws.forbid("ec2:DescribeSecurityGroups");
-    let step = operate(&pool, "doctor", &["--commands", "release"]).await;
-    assert_eq!(step.code, 1, "{}", step.log);
-    for words in [
-        "it is gone: run refresh",
-        "subnet-0dead",
-        "failed   security groups: cannot find all security groups",
-        "warning  role: whether operator has a path is not known",
-        "warning  permissions for release: not known: ",
-        "3 of the findings",
-    ] {
-        assert!(step.log.contains(words), "{words}: {}", step.log);
-    }
-    let role = ["--commands", "release", "--role"];
-    let role = [&role[..], &["arn:aws:iam::123456789012:role/ci/operator"]].concat();
-    let step = operate(&pool, "doctor", &role).await;
-    for words in ["lacks sqs:SendMessage", "4 of the findings"] {
-        assert!(step.log.contains(words), "{words}: {}", step.log);
-    }
-
-    let step = operate(&pool, "doctor", &["--commands", "everything"]).await;
-    assert_eq!(step.code, 2, "{}", step.log);
-    let mut lost = pool.run(1);
-    lost.flags = vec!["--pool".to_owned(), "nowhere".to_owned()];
-    let step = lost.step("doctor", &[]).await.expect("it runs");
-    assert_eq!(step.code, 1, "{}", step.log);
-    assert!(
-        step.log.contains("there is none of pool nowhere"),
-        "{}",
-        step.log
-    );
-    pool.yard.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_by_an_hour_is_named() {
-    const HOUR_AND_A_BIT: i64 = 3690;
-    let pool = Pool::new(Duration::ZERO).await;
-    for (ahead, off) in [
-        (HOUR_AND_A_BIT, "1h 1m behind AWS"),
-        (-HOUR_AND_A_BIT, "1h 1m ahead of AWS"),
-    ] {
-        pool.yard.aws.set_ahead(ahead);
-        let named = format!("this machine's clock is {off}: set it");
-        for step in [
-            operate(&pool, "doctor", &[]).await,
-            operate(&pool, "status", &[]).await,
-            pool.refresh().await,
-            pool.provision(71, "1").await,
-        ] {
-            assert_ne!(step.code, 0, "{}", step.log);
-            assert!(step.log.contains(&named), "{}", step.log);
-        }
-    }
-    pool.yard.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_warns_of_a_machines_role_that_is_too_wide() {
-    let pool = Pool::new(Duration::ZERO).await;
-    let policy = |actions: &str, condition: &str| {
-        format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Sid": "More", "Effect": "Allow",
-                "Action": [{actions}], "Resource": ["*"], "Condition": {condition}}}]}}"#
-        )
-    };
-    // Its own record's threshold, as somebody may allow who finds the list of fields too long.
-    let own = r#"{"ForAllValues:StringEquals": {
-        "dynamodb:LeadingKeys": ["${ec2:SourceInstanceARN}"],
-        "dynamodb:Attributes": ["pk", "sk", "threshold"]}}"#;
-    let threshold = policy(r#""dynamodb:UpdateItem""#, own);
-    let everybodys = policy(
-        r#""dynamodb:GetItem", "sqs:*", "ec2:TerminateInstances""#,
-        "{}",
-    );
-    let mut found = Vec::new();
-    for policy in [threshold, everybodys] {
-        let attached = pool.yard.aws.attach_to_machines(&policy);
-        attached.expect("understood");
-        let step = operate(&pool, "doctor", &["--commands", "release"]).await;
-        assert_eq!(step.code, 0, "the pool works: {}", step.log);
-        let line = step
-            .log
-            .lines()
-            .find(|line| line.contains("machines' role: "));
-        let line = line.unwrap_or_else(|| panic!("nothing of the role: {}", step.log));
-        assert!(line.starts_with("warning  "), "{line}");
-        found.push(line.to_owned());
-    }
-    let threshold = "dynamodb:UpdateItem on `threshold` of its own record";
-    assert!(
-        found.iter().all(|line| line.contains(threshold)),
-        "{found:#?}"
-    );
-    for words in [
-        "dynamodb:GetItem on other machines' records",
-        "sqs:ReceiveMessage",
-        "ec2:TerminateInstances on arn:aws:ec2:us-east-1:123456789012:instance/*",
-    ] {
-        assert!(
-            !found[0].contains(words) && found[1].contains(words),
-            "{found:#?}"
-        );
-    }
-    assert!(!found[1].contains("`state`"), "{found:#?}");
-
-    pool.yard.aws.forbid("dynamodb:GetItem");
-    let step = operate(&pool, "doctor", &["--commands", "release"]).await;
-    let lacks = "lacks dynamodb:GetItem on its own record";
-    assert!(step.log.contains(lacks), "{}", step.log);
     pool.yard.stop().await;
 }

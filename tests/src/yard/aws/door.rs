@@ -139,6 +139,10 @@ impl Door {
         self.iam.forbid(action);
     }
 
+    pub(super) fn permit(&self, action: &str) {
+        self.iam.permit(action);
+    }
+
     pub(super) fn attach(&self, policy: Policy) {
         self.iam.attach(policy);
     }

@@ -190,6 +190,11 @@ impl Aws {
         self.inner.door.forbid(action);
     }
 
+    /// Gives a permission back that was taken away.
+    pub fn permit(&self, action: &str) {
+        self.inner.door.permit(action);
+    }
+
     /// Attaches one more policy to the machines' role.
     ///
     /// # Errors

@@ -101,6 +101,10 @@ impl Iam {
         self.forbidden().insert(action.to_owned());
     }
 
+    pub(super) fn permit(&self, action: &str) {
+        self.forbidden().remove(action);
+    }
+
     pub(super) fn attach(&self, policy: Policy) {
         self.attached().push(policy);
     }
