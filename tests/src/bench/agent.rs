@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nix::{time::clock_getcpuclockid, unistd::Pid};
 use proto::{
     agent_config::Times,
     instance::Secret,
@@ -53,8 +54,6 @@ const LOOKS: usize = 14_400;
 /// USD for a write, and for a strongly consistent read, of up to 1 and 4 KiB (us-east-1).
 const WRITE: f64 = 0.625e-6;
 const READ: f64 = 0.125e-6;
-/// The kernel counts processor time in these.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The pool, and the machine of the moment in it.
 struct World(Pool);
@@ -102,12 +101,12 @@ pub async fn play(agent: &Path) -> Result<String, Wrong> {
 async fn machine_idle(world: &World, machine: &Lone, rows: &mut Rows) -> Result<(), Wrong> {
     world.until_says(machine, Signal::RemoveRegOk).await;
     let pid = machine.pid().ok_or("the agent ended")?;
-    let before = ticks(pid)?;
+    let before = processor_time(pid)?;
     let (reads, writes) = world.count(machine).await;
-    let spent = (ticks(pid)? - before) / TICKS_PER_SECOND;
+    let spent = processor_time(pid)?.saturating_sub(before);
     rows.add(
         "processor while idle, %",
-        100.0 * spent / WINDOW.as_secs_f64(),
+        100.0 * spent.as_secs_f64() / WINDOW.as_secs_f64(),
         0.3,
     );
     rows.calls("an idle", reads, writes);
@@ -267,13 +266,11 @@ impl World {
     }
 }
 
-/// Processor time that a process has spent.
-fn ticks(pid: u32) -> Result<f64, Wrong> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, rest) = stat.rsplit_once(')').ok_or("no stat")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let (user, system) = fields.get(11).zip(fields.get(12)).ok_or("short stat")?;
-    Ok(user.parse::<f64>()? + system.parse::<f64>()?)
+/// Processor time that a process has spent, with its threads that have ended. `/proc/<pid>/stat` has
+/// it in hundredths of a second, of which an idle minute takes sixteen.
+fn processor_time(pid: u32) -> Result<Duration, Wrong> {
+    let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into()?))?;
+    Ok(clock.now()?.into())
 }
 
 fn p95(mut values: Vec<f64>) -> f64 {
