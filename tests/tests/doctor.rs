@@ -18,10 +18,9 @@ use tests::{
 
 /// The table, and all else that is called after the pool.
 const NAME: &str = "paddock-acme-widgets";
-const HOUR: Duration = Duration::from_hours(1);
 
-/// Doctor's findings are these, by their beginnings, and no others.
-async fn finds(pool: &Pool, expected: &[&str]) {
+/// Doctor's findings are these, by their beginnings, and no others; all that it said.
+async fn finds(pool: &Pool, expected: &[&str]) -> String {
     let step = pool.operate("doctor", &[]).await;
     let wrong = |line: &&str| line.starts_with("failed ") || line.starts_with("warning ");
     let found: Vec<&str> = step.log.lines().filter(wrong).collect();
@@ -32,6 +31,7 @@ async fn finds(pool: &Pool, expected: &[&str]) {
     assert!(as_expected, "{expected:#?} expected in\n{}", step.log);
     let ill = expected.iter().any(|start| start.starts_with("failed"));
     assert_eq!(step.code, i32::from(ill), "{}", step.log);
+    step.log
 }
 
 /// Refresh mends what is missing, as doctor says.
@@ -88,7 +88,7 @@ async fn each_gap_of_the_configuration_is_named_and_refresh_mends_it() {
     tokens(&pool, |tokens| tokens.expires_at = tokens.obtained_at).await;
     refresh_mends(&pool, &["failed   runner tokens: they ended at "]).await;
     tokens(&pool, |tokens| {
-        tokens.obtained_at = tokens.obtained_at - 2 * HOUR;
+        tokens.obtained_at = tokens.obtained_at - Duration::from_hours(2);
     })
     .await;
     refresh_mends(
@@ -182,24 +182,27 @@ async fn each_part_of_the_pool_that_is_missing_is_named_and_refresh_mends_it() {
 async fn each_thing_around_the_pool_that_is_missing_is_named() {
     let pool = Pool::new(Duration::ZERO).await;
     let aws = &pool.yard.aws;
-    for (service, action, code, expected) in [
+    for (service, action, code, expected, words) in [
         (
             "sts",
             "GetCallerIdentity",
             "ExpiredToken",
             "failed   credentials: ",
+            "cannot call GetCallerIdentity of sts: ",
         ),
         (
             "ec2",
             "DescribeImages",
             "InvalidAMIID.NotFound",
             "failed   image: ami-",
+            "ami-0123456789abcdef0 is gone: give refresh another `ami`",
         ),
         (
             "iam",
             "GetInstanceProfile",
             "NoSuchEntity",
             "failed   instance profile: ",
+            "cannot call GetInstanceProfile of iam: ",
         ),
     ] {
         let code = code.to_owned();
@@ -208,7 +211,8 @@ async fn each_thing_around_the_pool_that_is_missing_is_named() {
             action,
             FaultKind::Error { status: 400, code },
         ));
-        finds(&pool, &[expected]).await;
+        let said = finds(&pool, &[expected]).await;
+        assert!(said.contains(words), "{words}: {said}");
     }
     for (input, wrong, expected) in [
         (
@@ -220,7 +224,8 @@ async fn each_thing_around_the_pool_that_is_missing_is_named() {
     ] {
         let step = pool.refresh_with([(input, wrong.to_owned())]).await;
         assert_eq!(step.code, 0, "{}", step.log);
-        finds(&pool, &[expected]).await;
+        let said = finds(&pool, &[expected]).await;
+        assert!(said.contains(wrong), "{wrong}: {said}");
         assert_eq!(pool.refresh().await.code, 0);
     }
     finds(&pool, &[]).await;

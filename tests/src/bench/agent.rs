@@ -48,7 +48,7 @@ const STARTS: usize = 20;
 const TURNS: usize = 40;
 /// How long calls are counted and processor time is taken.
 const WINDOW: Duration = Duration::from_mins(1);
-/// An hour of the default beats and looks.
+/// An hour of the default beats, and more than one of the default looks.
 const BEATS: usize = 720;
 const LOOKS: usize = 14_400;
 /// USD for a write, and for a strongly consistent read, of up to 1 and 4 KiB (us-east-1).

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proto::agent_config::Times;
+
 use super::{
     Wrong,
     pool::Pool,
@@ -45,10 +47,6 @@ const RELEASE_10: Work = WORKS[3];
 const NEW_1: Work = WORKS[4];
 const NEW_10: Work = WORKS[5];
 
-/// An agent looks at its row this often. Steps that follow each other at once would meet it always
-/// at the same moment; a random part of this between them makes the figures those of any moment.
-const AGENTS_LOOK: Duration = Duration::from_millis(300);
-
 /// Does all work once.
 ///
 /// # Errors
@@ -56,6 +54,9 @@ const AGENTS_LOOK: Duration = Duration::from_millis(300);
 /// When a step fails, or gets other machines than the work is about.
 pub async fn play(binaries: &Binaries, latency: Duration) -> Result<Vec<(Work, Sample)>, Wrong> {
     let pool = Pool::start(binaries, latency).await?;
+    // Steps that follow each other at once would meet the agents' looks always at the same moment; a
+    // random part of the time between two looks makes the figures those of any moment.
+    let look = Duration::try_from_secs_f64(Times::default().look)?;
     let mut samples = Vec::new();
     // Run 103 keeps its machine, so that the pool is empty for run 104.
     let steps = [
@@ -74,7 +75,7 @@ pub async fn play(binaries: &Binaries, latency: Duration) -> Result<Vec<(Work, S
             .map(|count| ("instance-count", count))
             .into_iter()
             .collect();
-        tokio::time::sleep(AGENTS_LOOK.mul_f64(rand::random())).await;
+        tokio::time::sleep(look.mul_f64(rand::random())).await;
         let sample = measure(&pool, run, mode, &inputs).await?;
         let got = sample.machines;
         if mode == "provision" && got != (Some(reused), Some(created)) {
